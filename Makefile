@@ -1,0 +1,49 @@
+# Everything runs from .venv, which `make install` fills from the hash-locked files.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint format bench lock clean kill-test
+
+help:  ## List what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/.installed: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or say PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.tested: .venv/.installed tests/requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.lock
+	@touch $@
+
+install: .venv/.installed  ## Make .venv, which holds the `gateway` command
+
+demo: .venv/.installed  ## Start a gateway and a simulated Twilio, and watch the calls split (Ctrl-C ends it)
+	$(BIN)/gateway demo
+
+check: .venv/.tested  ## Lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check  ## Lint, types and all tests (SQLite and PostgreSQL)
+	$(BIN)/pytest -n 2
+
+format: .venv/.tested  ## Rewrite the code in the house's format
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: .venv/.tested  ## Time the voice webhook against its peers on this machine
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/benchmarks/requirements.lock
+	$(BIN)/python -m tests.benchmarks
+
+PIP_COMPILE := ../$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-options --no-header
+lock: .venv/.tested  ## Renew the hash-locked requirement files
+	cd gateway && $(PIP_COMPILE) --extra postgres --build-deps-for editable --output-file ../requirements.lock ../pyproject.toml
+	cd tests && $(PIP_COMPILE) --output-file requirements.lock requirements.in
+
+clean:  ## Remove what make made (not your data)
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

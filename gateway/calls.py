@@ -1,0 +1,188 @@
+"""The life of a call, as pure functions: which event may follow which, and what becomes of it.
+
+Callbacks come late, twice, in any order or not at all; the state is therefore read from the set of events,
+never from the order in which they came.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gateway.metrics import Facts
+from gateway.model import Event
+
+# Twilio's words, in the order in which a call can pass through them.
+RANK: Mapping[str, int] = {
+    "planned": 0,
+    "queued": 1,
+    "initiated": 2,
+    "ringing": 3,
+    "in-progress": 4,
+    "completed": 5,
+    "busy": 5,
+    "no-answer": 5,
+    "failed": 5,
+    "canceled": 5,
+    "unknown": 5,
+}
+FINAL = frozenset({"completed", "busy", "no-answer", "failed", "canceled"})
+
+# The kinds of event that this module reads; any other is kept for the timeline only.
+STATUS = "status"  # a call-progress callback of the call itself
+FETCHED = "fetched"  # what Twilio's REST API said when asked; it outranks every callback
+GIVEN_UP = "given_up"  # nobody ever told how the call ended
+NEXT = "next"  # how a handoff ended, and the one that was sent next, if any
+STREAM = "stream"
+
+STREAM_GRACE_SECONDS = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """Where a call stands. Times are Unix milliseconds, the duration whole seconds."""
+
+    status: str
+    answered: bool = False
+    answered_at: int | None = None
+    ended_at: int | None = None
+    duration_seconds: int | None = None
+    agent_failed: bool = False
+    transfer_requested: bool = False
+    served: Mapping[str, Any] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last word on the call is spoken."""
+        return self.ended_at is not None
+
+
+def derive(first_status: str, events: Iterable[Event]) -> State:
+    """The state of a call from what it was announced with and all events known, in any order.
+
+    The REST API's word outranks a callback's. Of several final callbacks the one that Twilio fired first
+    (its SequenceNumber) stands, of equals the first by name, so that the order of arrival does not matter.
+    """
+    told = list(events)
+    reports = [event for event in told if event.kind in (STATUS, FETCHED, GIVEN_UP)]
+    finals = sorted((e for e in reports if e.data["status"] in FINAL or e.kind == GIVEN_UP), key=_precedence)
+    last = finals[0] if finals else None
+    status = last.data["status"] if last else _highest(first_status, reports)
+    duration = next((e.data["duration"] for e in finals if e.data.get("duration") is not None), None)
+    answers = [event.at for event in reports if event.data["status"] == "in-progress"]
+    answered = bool(answers) or status == "completed" or first_status == "in-progress"
+    endings = sorted((event for event in told if event.kind == NEXT), key=lambda event: event.data["hop"])
+    failed = [event for event in endings if event.data["ending"] == "failed"]
+    return State(
+        status=status,
+        answered=answered,
+        answered_at=min(answers) if answers else None,
+        ended_at=last.at if last else None,
+        duration_seconds=duration,
+        agent_failed=bool(failed),
+        transfer_requested=any(event.data["ending"] == "transfer" for event in endings),
+        served=failed[-1].data["served"] if failed else None,
+    )
+
+
+def facts(state: State, outcome: Mapping[str, Any], *, assigned_arm: str | None, served_arm: str | None) -> Facts:
+    """What the metrics may read of a call."""
+    return Facts(
+        ended=state.ended,
+        answered=state.answered,
+        served_as_assigned=assigned_arm == served_arm,
+        agent_failed=state.agent_failed,
+        duration_seconds=state.duration_seconds if state.answered else None,
+        transfer_requested=state.transfer_requested,
+        outcome=outcome,
+    )
+
+
+def merge_outcome(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """An outcome as it stands after another report: a key sent replaces, ``fields`` merge, null erases."""
+    merged = dict(old)
+    for key, value in new.items():
+        if value is None:
+            merged.pop(key, None)
+        elif key == "fields":
+            fields = {**merged.get("fields", {}), **value}
+            merged["fields"] = {name: told for name, told in fields.items() if told is not None}
+        else:
+            merged[key] = value
+    return merged
+
+
+def _precedence(event: Event) -> tuple[int, int, str]:
+    by_kind = {FETCHED: 0, STATUS: 1, GIVEN_UP: 2}[event.kind]
+    return by_kind, event.data.get("sequence", 1_000_000), event.data["status"]
+
+
+def _highest(first: str, reports: Iterable[Event]) -> str:
+    words: list[str] = [first, *(event.data["status"] for event in reports)]
+    return max(words, key=lambda word: (RANK.get(word, -1), word))
+
+
+# --- how a handoff ends ----------------------------------------------------------------------------------
+
+Ending = Literal["over", "hang_up", "transfer", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Handoff:
+    """What is known when Twilio comes back from a handoff; None where it said nothing.
+
+    ``seconds`` is the time since the gateway's answer.
+    """
+
+    call_status: str = ""
+    dial_status: str | None = None
+    dial_bridged: bool = True
+    session_status: str | None = None
+    handoff_data: str = ""
+    stream_error: bool = False
+    stream_started: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """One row of the table: the first row that applies decides."""
+
+    name: str
+    applies: Callable[[Handoff], bool]
+    ending: Ending
+
+
+NEXT_TABLE: tuple[Rule, ...] = (
+    Rule(name="the call is over", applies=lambda h: h.call_status in FINAL, ending="over"),
+    Rule(
+        name="the dialled agent did not answer",
+        applies=lambda h: h.dial_status in {"busy", "no-answer", "failed", "canceled"},
+        ending="failed",
+    ),
+    Rule(
+        name="the dialled agent answered but was never bridged",
+        applies=lambda h: h.dial_status == "completed" and not h.dial_bridged,
+        ending="failed",
+    ),
+    Rule(name="the dialled call ended", applies=lambda h: h.dial_status is not None, ending="hang_up"),
+    Rule(name="the relay failed", applies=lambda h: h.session_status == "failed", ending="failed"),
+    Rule(
+        name="the relay's agent asks for a person",
+        applies=lambda h: h.session_status == "ended" and h.handoff_data != "",
+        ending="transfer",
+    ),
+    Rule(name="the relay ended", applies=lambda h: h.session_status is not None, ending="hang_up"),
+    Rule(name="the stream reported an error", applies=lambda h: h.stream_error, ending="failed"),
+    Rule(name="the stream had started", applies=lambda h: h.stream_started, ending="hang_up"),
+    Rule(
+        name="the stream never started",
+        applies=lambda h: h.seconds < STREAM_GRACE_SECONDS,
+        ending="failed",
+    ),
+    Rule(name="the stream ended", applies=lambda h: True, ending="hang_up"),
+)
+
+
+def ending_of(handoff: Handoff) -> Rule:
+    """The row of the table that decides what follows a handoff."""
+    return next(rule for rule in NEXT_TABLE if rule.applies(handoff))

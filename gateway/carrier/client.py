@@ -1,0 +1,153 @@
+"""Twilio's REST API, by Twilio's own client over an HTTP client that bounds every request and sends it once."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from twilio.base.exceptions import TwilioRestException
+from twilio.http.async_http_client import AsyncTwilioHttpClient
+from twilio.http.response import Response
+from twilio.rest import Client
+
+from gateway.errors import Invalid, NotFound, Unavailable
+
+REQUEST_SECONDS = 10.0
+
+VOICE_OVERRIDES = "#rc=2&rp=ct,rt,5xx&ct=2000&rt=4000&tt=12000"
+STATUS_OVERRIDES = "#rc=5&rp=all"
+"""How Twilio is to retry our webhooks: by default it retries a failed connection only."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchedCall:
+    """What Twilio knows of a call; ``duration`` is in seconds, None while it is not over."""
+
+    sid: str
+    status: str
+    duration: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Number:
+    """An incoming number of the account and where its webhooks go."""
+
+    sid: str
+    number: str
+    voice_url: str
+    status_callback: str
+    voice_fallback_url: str
+    application_sid: str = ""
+    trunk_sid: str = ""
+
+
+class _BoundedHttp(AsyncTwilioHttpClient):  # type: ignore[misc, unused-ignore]
+    """One request, one answer: no retry, no redirect, and never longer than the limit.
+
+    The library's own client ignores its timeout, and with ``max_retries`` it repeats even a request that places
+    a call.
+    """
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, object] | None = None,
+        data: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is Twilio's
+        allow_redirects: bool = False,
+    ) -> Response:
+        sent = dict(headers or {})
+        if auth is not None:
+            sent["Authorization"] = aiohttp.encode_basic_auth(*auth)
+        async with self.session.request(
+            method.upper(),
+            url,
+            params=params,
+            data=data,
+            headers=sent,
+            timeout=aiohttp.ClientTimeout(total=timeout or REQUEST_SECONDS),
+            allow_redirects=False,
+        ) as answer:
+            return Response(answer.status, await answer.text(), answer.headers)
+
+
+class Carrier:
+    """The requests that the gateway makes of Twilio; all raise Unavailable when Twilio does not answer."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def fetch_call(self, sid: str) -> FetchedCall | None:
+        """A call as Twilio has it, or None when Twilio does not know it."""
+        try:
+            found = await _asked(self._client.calls(sid).fetch_async())
+        except NotFound:
+            return None
+        duration = int(found.duration) if found.duration not in (None, "") else None
+        return FetchedCall(sid=sid, status=str(found.status), duration=duration)
+
+    async def list_numbers(self) -> list[Number]:
+        """Every incoming number of the account."""
+        return [_number(found) for found in await _asked(self._client.incoming_phone_numbers.list_async())]
+
+    async def connect_number(
+        self, number: str, *, voice_url: str, status_callback: str, fallback_url: str | None
+    ) -> Number:
+        """Point a number's webhooks at the gateway; NotFound when the account does not own it."""
+        owned = await _asked(self._client.incoming_phone_numbers.list_async(phone_number=number, limit=1))
+        if not owned:
+            raise NotFound(f"the Twilio account does not own {number}; see `gateway numbers list`")
+        changes: dict[str, Any] = {
+            "voice_url": voice_url + VOICE_OVERRIDES,
+            "voice_method": "POST",
+            "status_callback": status_callback + STATUS_OVERRIDES,
+            "status_callback_method": "POST",
+            # An application or a trunk on the number would take precedence over its own URLs.
+            "voice_application_sid": "",
+            "trunk_sid": "",
+        }
+        if fallback_url is not None:
+            changes |= {"voice_fallback_url": fallback_url, "voice_fallback_method": "POST"}
+        return _number(await _asked(owned[0].update_async(**changes)))
+
+
+@asynccontextmanager
+async def open_carrier(*, account: str, user: str, password: str, base_url: str | None) -> AsyncIterator[Carrier]:
+    """Twilio's client for one account; ``user`` and ``password`` are the account and its token, or an API key.
+
+    ``base_url`` is another place that speaks Twilio's API, for tests and compatible carriers.
+    """
+    async with _BoundedHttp() as http:
+        client = Client(user, password, account, http_client=http)
+        if base_url is not None:
+            client.api.base_url = base_url
+        yield Carrier(client)
+
+
+async def _asked(request: Any) -> Any:
+    try:
+        return await request
+    except TwilioRestException as error:
+        if error.status == 404:
+            raise NotFound(f"Twilio does not know it: {error.msg}") from error
+        if error.status >= 500 or error.status == 429:
+            raise Unavailable(f"Twilio answered {error.status}; try again shortly") from error
+        raise Invalid(f"Twilio refused ({error.status}, code {error.code}): {error.msg}") from error
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Unavailable("Twilio's API does not answer; try again shortly") from error
+
+
+def _number(found: Any) -> Number:
+    return Number(
+        sid=found.sid,
+        number=found.phone_number,
+        voice_url=found.voice_url or "",
+        status_callback=found.status_callback or "",
+        voice_fallback_url=found.voice_fallback_url or "",
+        application_sid=found.voice_application_sid or "",
+        trunk_sid=found.trunk_sid or "",
+    )

@@ -1,0 +1,98 @@
+"""The Python client of the HTTP API: what the command line, scripts and tests speak to a gateway with."""
+
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from gateway.errors import (
+    Conflict,
+    GatewayError,
+    Invalid,
+    Malformed,
+    Moved,
+    NotFound,
+    Problem,
+    Refused,
+    Unauthenticated,
+    Unavailable,
+)
+
+_KINDS: Mapping[str, type[GatewayError]] = {
+    kind.code: kind
+    for kind in (Conflict, Invalid, Malformed, Moved, NotFound, Refused, Unauthenticated, Unavailable)
+}
+
+
+class GatewayClient:
+    """Speaks to one gateway; use it as ``async with GatewayClient(url, token) as gateway``.
+
+    Every method raises the error of ``gateway.errors`` that the gateway answered with, and Unavailable when it
+    does not answer at all.
+    """
+
+    def __init__(self, url: str, token: str, *, seconds: float = 60.0) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._timeout = aiohttp.ClientTimeout(total=seconds)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """GET ``/api/v1`` + path; a None in the query is left out."""
+        wanted = {name: str(value) for name, value in query.items() if value is not None}
+        return await self._ask("GET", path, params=wanted)
+
+    async def post(self, path: str, body: Mapping[str, Any], *, key: str | None = None) -> dict[str, Any]:
+        """POST a body; ``key`` is an Idempotency-Key."""
+        return await self._ask("POST", path, json=dict(body), headers={"Idempotency-Key": key} if key else None)
+
+    async def put(self, path: str, body: Mapping[str, Any], *, base: int | None) -> dict[str, Any]:
+        """PUT a body over the revision ``base``, or create it when that is None."""
+        headers = {"If-None-Match": "*"} if base is None else {"If-Match": f'"{base}"'}
+        return await self._ask("PUT", path, json=dict(body), headers=headers)
+
+    async def delete(self, path: str) -> dict[str, Any]:
+        """DELETE what stands at a path."""
+        return await self._ask("DELETE", path)
+
+    async def pages(self, path: str, noun: str, **query: Any) -> AsyncIterator[dict[str, Any]]:
+        """Every item of a list, page after page."""
+        cursor: Any = None
+        while True:
+            page = await self.get(path, **query, cursor=cursor)
+            for item in page[noun]:
+                yield item
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    async def _ask(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
+        if self._session is None:
+            raise RuntimeError("use the client as `async with GatewayClient(...)`")
+        try:
+            async with self._session.request(method, f"{self._url}/api/v1{path}", **kwargs) as answer:
+                body = await answer.json(content_type=None)
+                if answer.status < 400 and isinstance(body, dict):
+                    return body
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise Unavailable(f"no gateway answers at {self._url}: {error or type(error).__name__}") from error
+        raise _error(body, answer.status)
+
+
+def _error(body: Any, status: int) -> GatewayError:
+    told = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(told, dict):
+        return Unavailable(f"the gateway answered {status}")
+    kind = _KINDS.get(told.get("code", ""), Unavailable)
+    return kind(told.get("message", ""), [Problem(**problem) for problem in told.get("problems", ())])

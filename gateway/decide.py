@@ -1,0 +1,165 @@
+"""Decides which arm answers a call, and why: pure functions of the live snapshot, the call and the holds.
+
+The draw is a keyed hash, so the same call gets the same arm from every process, with or without a database,
+and anybody who knows the salt can recompute it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+from gateway.model import Arm, Assignment, Call, Experiment, Hold, LiveRoute, Reason, Route, Served, Snapshot
+from gateway.phone import is_withheld
+
+BUCKETS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remembered:
+    """The first arm a sticky caller was given in an experiment, and the epoch it counts in."""
+
+    arm: str
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """What is to be recorded of a call and who is to take it; ``live`` and ``assignment`` are None when
+    no route names the number."""
+
+    live: LiveRoute | None
+    assignment: Assignment | None
+    served: Served
+
+
+_UNROUTED = Decision(live=None, assignment=None, served=Served(by="unrouted"))
+
+
+def bucket(unit: str, salt: bytes) -> int:
+    """The bucket of a unit id, 0 to 999,999, evenly spread for every salt."""
+    return int.from_bytes(blake2b(unit.encode(), key=salt, digest_size=8).digest(), "big") % BUCKETS
+
+
+def drawn(route: Route, place: int) -> Arm:
+    """The arm whose stretch of buckets holds ``place``."""
+    for arm in route.arms:
+        if place < arm.upper:
+            return arm
+    raise ValueError(f'route "{route.name}" has no arm at bucket {place}')
+
+
+def memory_key(experiment: Experiment, caller: str) -> bytes:
+    """Under which name a sticky caller is remembered: a keyed hash, so that no number is kept for it."""
+    return blake2b(caller.encode(), key=experiment.salt, digest_size=16, person=b"sticky").digest()
+
+
+def wants_memory(live: LiveRoute, call: Call) -> bool:
+    """Whether this call's arm depends on what its caller was given before."""
+    return (
+        live.experiment is not None
+        and live.route.unit == "caller"
+        and call.other not in live.route.test_numbers
+        and not is_withheld(call.other)
+        and _covered(live.route, live.experiment, call.other)
+    )
+
+
+def decide(
+    snapshot: Snapshot,
+    call: Call,
+    holds: Mapping[str, Hold],
+    *,
+    remembered: Remembered | None = None,
+) -> Decision:
+    """Assign an inbound call by the route that names the called number, then let a hold override who serves."""
+    live = snapshot.numbers.get(call.to)
+    if live is None:
+        return _UNROUTED
+    assignment = assign(live, call, remembered=remembered)
+    hold = holds.get(live.route.name)
+    if hold is not None and hold.active(call.at):
+        return Decision(
+            live=live,
+            assignment=replace(assignment, analysed=False),
+            served=held(live.route, hold),
+        )
+    served = Served(by="version", arm=assignment.arm, version=assignment.version)
+    return Decision(live=live, assignment=assignment, served=served)
+
+
+def assign(live: LiveRoute, call: Call, *, remembered: Remembered | None = None) -> Assignment:
+    """The arm of a call on its route: forced, uncovered, remembered or drawn, in this order."""
+    route, experiment = live.route, live.experiment
+    if experiment is None:
+        arm = route.arm(route.winner or "a")
+        return Assignment(
+            arm=arm.name,
+            version=arm.version,
+            reason="winner" if route.winner else "off",
+            revision=live.revision,
+            unit=route.unit,
+            analysed=False,
+        )
+    forced = route.test_numbers.get(call.other)
+    if forced is not None:
+        return _assignment(live, experiment, route.arm(forced), reason="test_number", analysed=False)
+    withheld = route.unit == "caller" and is_withheld(call.other)
+    unit = call.other if route.unit == "caller" and not withheld else call.id
+    if not _covered(route, experiment, unit):
+        return _assignment(live, experiment, route.arm("a"), reason="uncovered", analysed=False)
+    place = bucket(unit, experiment.salt)
+    if remembered is not None and any(arm.name == remembered.arm for arm in route.arms):
+        return _assignment(
+            live,
+            experiment,
+            route.arm(remembered.arm),
+            reason="sticky",
+            analysed=True,
+            place=place,
+            epoch=remembered.epoch,
+        )
+    reason: Reason = "withheld" if withheld else "split"
+    return _assignment(live, experiment, drawn(route, place), reason=reason, analysed=True, place=place)
+
+
+def held(route: Route, hold: Hold) -> Served:
+    """Who serves while a hold is on: an arm's version, a named version, or the route's fallback."""
+    if hold.to == "fallback":
+        return Served(by="fallback", reason="hold")
+    for arm in route.arms:
+        if hold.to == arm.name:
+            return Served(by="version", arm=arm.name, version=arm.version, reason="hold")
+    for arm in route.arms:
+        if hold.to == arm.version:
+            return Served(by="version", arm=arm.name, version=hold.to, reason="hold")
+    return Served(by="version", version=hold.to, reason="hold")
+
+
+def _covered(route: Route, experiment: Experiment, unit: str) -> bool:
+    if route.coverage >= 1:
+        return True
+    return bucket(unit, experiment.coverage_salt) < round(BUCKETS * route.coverage)
+
+
+def _assignment(
+    live: LiveRoute,
+    experiment: Experiment,
+    arm: Arm,
+    *,
+    reason: Reason,
+    analysed: bool,
+    place: int | None = None,
+    epoch: int | None = None,
+) -> Assignment:
+    return Assignment(
+        arm=arm.name,
+        version=arm.version,
+        reason=reason,
+        revision=live.revision,
+        unit=live.route.unit,
+        analysed=analysed,
+        experiment=experiment.id,
+        epoch=experiment.epoch if epoch is None else epoch,
+        bucket=place,
+        share=arm.share if place is not None else None,
+    )

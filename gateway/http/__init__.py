@@ -1,0 +1,1 @@
+"""The HTTP faces: Twilio's webhooks, the API for operators, agents and scripts, and the operations endpoints."""

@@ -1,0 +1,14 @@
+"""The HTTP API under ``/api/v1``: one file per noun, one function per endpoint, one table of all of them."""
+
+from gateway.http.api import agents, audit, calls, experiments, numbers, routes, tokens
+from gateway.http.api.endpoint import Endpoint
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *agents.ENDPOINTS,
+    *routes.ENDPOINTS,
+    *experiments.ENDPOINTS,
+    *calls.ENDPOINTS,
+    *numbers.ENDPOINTS,
+    *tokens.ENDPOINTS,
+    *audit.ENDPOINTS,
+)

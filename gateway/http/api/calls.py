@@ -1,0 +1,164 @@
+"""Calls: the list, one call with its timeline, why it got its arm, and the outcomes that agents report."""
+
+from typing import Any, Literal
+
+from pydantic import Field, JsonValue, StrictBool
+
+from gateway.decide import bucket
+from gateway.errors import NotFound, Unavailable
+from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
+from gateway.http.api.paging import Page, next_cursor
+from gateway.phone import is_withheld
+from gateway.storage.callbook import Filter, call_of, events_of, list_calls, outcome_of
+from gateway.storage.revisions import epoch_of
+from gateway.storage.rows import Row, assignment_in, served_in
+from gateway.storage.works import PutOutcome
+
+
+class Wanted(Page):
+    """Which calls to list; ``number`` is either side of the call, times are Unix milliseconds."""
+
+    route: str | None = None
+    experiment: str | None = None
+    arm: str | None = None
+    version: str | None = None
+    status: str | None = None
+    direction: str | None = None
+    number: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+class Line(Body):
+    """One thing said in a call; ``at`` is in seconds from its start."""
+
+    role: str = Field(max_length=64)
+    text: str
+    at: float | None = None
+
+
+class Outcome(Body):
+    """What an agent reports; a key that is sent replaces what is known, null erases it."""
+
+    success: StrictBool | None = None
+    sentiment: float | None = Field(None, ge=-1, le=1, allow_inf_nan=False)
+    transfer_requested: StrictBool | None = None
+    transferred: StrictBool | None = None
+    opt_out: StrictBool | None = None
+    cost: float | None = Field(None, ge=0, allow_inf_nan=False)
+    fields: dict[str, JsonValue] | None = Field(None, max_length=100)
+    transcript: list[Line] | None = Field(None, max_length=10_000)
+    final: Literal[True, False] | None = None
+
+
+@endpoint("GET", "/calls", role="viewer", query=Wanted)
+async def list_all(ask: Ask) -> dict[str, Any]:
+    """Calls, newest first."""
+    wanted: Wanted = ask.query
+    which = Filter(**wanted.model_dump(exclude={"cursor", "limit"}))
+    async with ask.gateway.database.read() as connection:
+        rows = await list_calls(connection, which, before=wanted.cursor, limit=wanted.limit)
+    return {"calls": [shown(row) for row in rows], "next": next_cursor(rows, wanted.limit)}
+
+
+@endpoint("GET", "/calls/{call}", role="viewer")
+async def show_call(ask: Ask) -> dict[str, Any]:
+    """One call with its timeline and outcome."""
+    async with ask.gateway.database.read() as connection:
+        row = await call_of(connection, ask.path["call"])
+        if row is None:
+            raise _unknown(ask)
+        events = await events_of(connection, row["id"])
+        outcome = await outcome_of(connection, row["id"])
+    timeline = [{"kind": event.kind, "key": event.key, "at": event.at, **event.data} for event in events]
+    first = {"kind": "assigned" if row["arm"] else "received", "key": "voice", "at": row["received_at"]}
+    return {"call": shown(row) | {"outcome": _outcome(outcome), "events": [first, *timeline]}}
+
+
+@endpoint("GET", "/calls/{call}/explain", role="viewer")
+async def explain_call(ask: Ask) -> dict[str, Any]:
+    """Why a call got its arm: the facts of the draw, recomputed and compared with what was recorded."""
+    async with ask.gateway.database.read() as connection:
+        row = await call_of(connection, ask.path["call"])
+        if row is None:
+            raise _unknown(ask)
+        tested = row["experiment"] is not None
+        epoch = await epoch_of(connection, row["experiment"], row["epoch"]) if tested else None
+    return {"explanation": _explanation(row, epoch)}
+
+
+@endpoint("POST", "/calls/{call}/outcome", role="outcome", body=Outcome)
+async def post_outcome(ask: Ask) -> Answer:
+    """Report what became of a call; repeated, late and partial reports are welcome."""
+    sent = ask.body.model_dump(exclude_unset=True)
+    name = ask.path["call"]
+    row = await ask.gateway.ledger.put_outcome(PutOutcome(call=name, body=sent, at=ask.gateway.wall()))
+    if row is None:
+        if ask.gateway.ledger.recall(name) is not None:
+            raise Unavailable("the call is not in the database yet; try again shortly")
+        raise _unknown(ask)
+    return Answer(body={"call": row["call"], "outcome": _outcome(row)})
+
+
+def shown(row: Row) -> dict[str, Any]:
+    """A call in the shape of the API."""
+    assignment, served = assignment_in(row), served_in(row)
+    return {
+        "id": row["id"],
+        "sid": row["sid"],
+        "status": row["status"],
+        "direction": row["direction"],
+        "from": row["from_number"],
+        "to": row["to_number"],
+        "route": row["route"],
+        "received_at": row["received_at"],
+        "ended_at": row["ended_at"],
+        "duration_seconds": row["duration_seconds"],
+        "journalled": row["journalled"],
+        "assignment": None
+        if assignment is None
+        else {
+            "arm": assignment.arm,
+            "version": assignment.version,
+            "reason": assignment.reason,
+            "experiment": assignment.experiment,
+            "epoch": assignment.epoch,
+            "revision": assignment.revision,
+            "unit": assignment.unit,
+            "bucket": assignment.bucket,
+            "share": assignment.share,
+            "analysed": assignment.analysed,
+        },
+        "served": {"by": served.by, "arm": served.arm, "version": served.version, "reason": served.reason},
+    }
+
+
+def _outcome(row: Row | None) -> dict[str, Any] | None:
+    return None if row is None else {**row["body"], "counted": row["counted"]}
+
+
+def _unknown(ask: Ask) -> NotFound:
+    return NotFound(f"there is no call {ask.path['call']}")
+
+
+def _explanation(row: Row, epoch: Row | None) -> dict[str, Any]:
+    told = {
+        name: row[name] for name in ("route", "revision", "experiment", "epoch", "unit", "reason", "arm", "version")
+    }
+    told |= {"call": row["id"], "bucket": row["bucket"], "share": row["share"], "analysed": row["analysed"]}
+    if epoch is None or row["bucket"] is None:
+        return told | {"shares": None, "recomputed": None, "agrees": None}
+    other = row["from_number"] if row["direction"] == "inbound" else row["to_number"]
+    unit = other if row["unit"] == "caller" and not is_withheld(other) else row["id"]
+    place = bucket(unit, epoch["salt"])
+    arm = next((one["arm"] for one in epoch["arms"] if place < one["upper"]), None)
+    sticky = row["reason"] == "sticky"
+    return told | {
+        "shares": {one["arm"]: one["share"] for one in epoch["arms"]},
+        "recomputed": {"bucket": place, "arm": arm},
+        # A remembered caller keeps the first arm, whatever the weights say today.
+        "agrees": place == row["bucket"] and (sticky or arm == row["arm"]),
+    }
+
+
+ENDPOINTS = (list_all, show_call, explain_call, post_outcome)

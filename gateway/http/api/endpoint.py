@@ -1,0 +1,242 @@
+"""What an endpoint of the API is: a path, the role it needs, the shape of what it takes, and a function.
+
+The table of endpoints makes the routes, guards them and describes them at ``/openapi.json``; what is not in the
+table does not exist.
+"""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gateway import log
+from gateway.errors import (
+    BaseRequired,
+    Conflict,
+    GatewayError,
+    Invalid,
+    Malformed,
+    Moved,
+    NotFound,
+    Problem,
+    Refused,
+    Unauthenticated,
+    Unavailable,
+)
+from gateway.http.auth import DOORKEEPER, Caller, Need, caller_of
+from gateway.http.keys import GATEWAY
+from gateway.storage.access import add_audit, claim_request, drop_request, keep_answer
+from gateway.wiring import Gateway
+
+_log = log.get("api")
+
+STATUS: Mapping[type[GatewayError], HTTPStatus] = {
+    Malformed: HTTPStatus.BAD_REQUEST,
+    Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    Refused: HTTPStatus.FORBIDDEN,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    Moved: HTTPStatus.CONFLICT,
+    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    BaseRequired: HTTPStatus.PRECONDITION_REQUIRED,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+class Body(BaseModel):
+    """Base of what requests carry; an unknown key is a mistake of the caller's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Nothing(Body):
+    """For endpoints that take nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """A request that passed the door: who asks, and what, already checked."""
+
+    gateway: Gateway
+    caller: Caller
+    path: Mapping[str, str]
+    query: Any
+    body: Any
+    headers: Mapping[str, str]
+    forget_tokens: Callable[[], None]
+
+    async def audit(self, action: str, subject: str, **detail: Any) -> None:
+        """Write what was done to the audit log."""
+        async with self.gateway.database.write() as connection:
+            await add_audit(
+                connection,
+                at=self.gateway.wall(),
+                author=self.caller.name,
+                action=action,
+                subject=subject,
+                detail=detail,
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What an endpoint answers when it is not simply 200."""
+
+    body: dict[str, Any]
+    status: int = 200
+    headers: Mapping[str, str] | None = None
+
+
+Handler = Callable[[Ask], Awaitable[dict[str, Any] | Answer]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """One row of the table."""
+
+    method: str
+    path: str
+    role: Need
+    handler: Handler
+    query: type[Body] = Nothing
+    body: type[Body] | None = None
+
+    @property
+    def mutates(self) -> bool:
+        """Whether it changes anything."""
+        return self.method not in ("GET", "HEAD")
+
+
+def endpoint(
+    method: str,
+    path: str,
+    *,
+    role: Need,
+    query: type[Body] = Nothing,
+    body: type[Body] | None = None,
+) -> Callable[[Handler], Endpoint]:
+    """Make a function an endpoint of the API."""
+
+    def made(handler: Handler) -> Endpoint:
+        return Endpoint(method=method, path=path, role=role, handler=handler, query=query, body=body)
+
+    return made
+
+
+def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """The endpoint as aiohttp wants it: guard, read, call, answer."""
+
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            caller = await caller_of(request)
+            if not caller.may(one.role):
+                raise Refused(f"the role {caller.role} may not do this; it needs {one.role}")
+            raw = await _body(request) if one.mutates else b""
+            key = request.headers.get("Idempotency-Key") if one.mutates else None
+            if key is None:
+                return _response(await _call(one, request, caller, raw))
+            return await _once(one, request, caller, raw, key)
+        except GatewayError as error:
+            return error_response(error)
+        except web.HTTPException as error:
+            return error_response(Malformed(error.reason), status=error.status)
+        except Exception:
+            _log.exception("api_failed", path=request.path)
+            fault = Unavailable("the gateway met a fault of its own; it is in its log")
+            return error_response(fault, status=500)
+
+    return handle
+
+
+async def _call(one: Endpoint, request: web.Request, caller: Caller, raw: bytes) -> Answer:
+    ask = Ask(
+        gateway=request.app[GATEWAY],
+        caller=caller,
+        path=request.match_info,
+        query=_checked(one.query, dict(request.query), "query"),
+        body=_checked(one.body, _json(raw), "body") if one.body is not None else None,
+        headers=request.headers,
+        forget_tokens=request.app[DOORKEEPER].forget,
+    )
+    answer = await one.handler(ask)
+    return answer if isinstance(answer, Answer) else Answer(body=answer)
+
+
+async def _once(one: Endpoint, request: web.Request, caller: Caller, raw: bytes, key: str) -> web.Response:
+    """Do the request of an idempotency key once; a repeat gets the first answer again."""
+    if not 1 <= len(key) <= 255:
+        raise Invalid("Idempotency-Key: write 1 to 255 characters")
+    gateway = request.app[GATEWAY]
+    digest = hashlib.sha256(b"\n".join([one.method.encode(), request.raw_path.encode(), raw])).digest()
+    author, now = caller.name, gateway.wall()
+    async with gateway.database.write() as connection:
+        kept = await claim_request(connection, gateway.database, author=author, key=key, request=digest, at=now)
+    if kept is not None:
+        if kept["request"] != digest:
+            raise Conflict("this Idempotency-Key was used for another request; take a new key")
+        if kept["status"] is None:
+            raise Conflict("the first request with this Idempotency-Key is still at work; try again shortly")
+        replayed = Answer(
+            body=json.loads(kept["answer"]), status=kept["status"], headers={"Idempotent-Replayed": "true"}
+        )
+        return _response(replayed)
+    try:
+        answer = await _call(one, request, caller, raw)
+    except BaseException:
+        # Nothing was changed: the key may be used again.
+        async with gateway.database.write() as connection:
+            await drop_request(connection, author=author, key=key)
+        raise
+    async with gateway.database.write() as connection:
+        text = json.dumps(answer.body)
+        await keep_answer(connection, author=author, key=key, status=answer.status, answer=text)
+    return _response(answer)
+
+
+async def _body(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise
+    except (ValueError, OSError) as error:
+        raise Malformed("the body cannot be read") from error
+
+
+def _json(raw: bytes) -> Any:
+    if not raw:
+        return {}
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"the body is not JSON: {error}") from error
+
+
+def _checked(shape: type[Body], given: Any, place: str) -> Body:
+    try:
+        return shape.model_validate(given)
+    except ValidationError as error:
+        problems = [
+            Problem(place=place, path=".".join(map(str, one["loc"])), text=one["msg"])
+            for one in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise Invalid(f"the {place} does not fit: {problems[0].path} {problems[0].text}", problems) from error
+
+
+def _response(answer: Answer) -> web.Response:
+    return web.json_response({"ok": True, **answer.body}, status=answer.status, headers=answer.headers)
+
+
+def error_response(error: GatewayError, *, status: int | None = None) -> web.Response:
+    """An error in the one shape that the API has for it."""
+    code = status or next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    headers = {}
+    if code == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if code == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = "1"
+    return web.json_response(error.as_json(), status=int(code), headers=headers)

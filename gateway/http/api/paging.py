@@ -1,0 +1,22 @@
+"""Pages of long lists: a cursor says from where the next page goes on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from gateway.http.api.endpoint import Body
+
+Row = Mapping[str, Any]
+
+
+class Page(Body):
+    """``cursor`` is the ``next`` of the page before; ``limit`` is how many things a page holds."""
+
+    cursor: int | None = Field(None, ge=1, le=2**62)
+    limit: int = Field(50, ge=1, le=1000)
+
+
+def next_cursor(rows: Sequence[Row], limit: int) -> int | None:
+    """The cursor of the page after these rows, which were read newest first; None after the last."""
+    return rows[-1]["seq"] if len(rows) == limit else None

@@ -1,0 +1,73 @@
+"""Tokens: who may use the API. A token is shown once, when it is made."""
+
+import secrets
+from typing import Any, Literal
+
+from pydantic import Field
+
+from gateway.errors import NotFound
+from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
+from gateway.http.auth import digest_of, new_token
+from gateway.storage.access import add_audit, add_token, list_tokens, revoke_token
+
+_DAY = 86_400_000
+
+
+class NewToken(Body):
+    """Whose token it is, what it may do, and for how many days (for ever unless given)."""
+
+    name: str = Field(min_length=1, max_length=100)
+    role: Literal["viewer", "editor", "admin", "agent"]
+    days: int | None = Field(None, ge=1, le=3650)
+
+
+@endpoint("GET", "/tokens", role="admin")
+async def list_all(ask: Ask) -> dict[str, Any]:
+    """Every token, without its secret."""
+    async with ask.gateway.database.read() as connection:
+        return {"tokens": await list_tokens(connection), "next": None}
+
+
+@endpoint("POST", "/tokens", role="admin", body=NewToken)
+async def make_token(ask: Ask) -> Answer:
+    """Make a token; its secret is in this answer and nowhere else."""
+    wanted, now, secret = ask.body, ask.gateway.wall(), new_token()
+    row = {
+        "id": "tok_" + secrets.token_hex(8),
+        "name": wanted.name,
+        "role": wanted.role,
+        "digest": digest_of(secret),
+        "author": ask.caller.name,
+        "created_at": now,
+        "expires_at": now + wanted.days * _DAY if wanted.days else None,
+        "revoked_at": None,
+    }
+    async with ask.gateway.database.write() as connection:
+        await add_token(connection, row)
+        await add_audit(
+            connection,
+            at=now,
+            author=ask.caller.name,
+            action="make token",
+            subject=f"token {row['id']}",
+            detail={"name": wanted.name, "role": wanted.role},
+        )
+    shown = {name: value for name, value in row.items() if name != "digest"}
+    return Answer(body={"token": shown | {"secret": secret}}, status=201)
+
+
+@endpoint("DELETE", "/tokens/{token}", role="admin")
+async def revoke(ask: Ask) -> dict[str, Any]:
+    """Revoke a token by its id."""
+    name, now = ask.path["token"], ask.gateway.wall()
+    async with ask.gateway.database.write() as connection:
+        if not await revoke_token(connection, name, at=now):
+            raise NotFound(f"there is no live token {name}")
+        await add_audit(
+            connection, at=now, author=ask.caller.name, action="revoke token", subject=f"token {name}", detail={}
+        )
+    ask.forget_tokens()
+    return {"token": {"id": name, "revoked_at": now}}
+
+
+ENDPOINTS = (list_all, make_token, revoke)

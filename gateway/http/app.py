@@ -1,0 +1,148 @@
+"""The web application: Twilio's webhooks, the API, and what operations watch."""
+
+import asyncio
+import signal
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import generate_latest
+
+from gateway import __version__, log
+from gateway.errors import NotFound
+from gateway.http import meters
+from gateway.http.api import ENDPOINTS
+from gateway.http.api.endpoint import error_response, serve
+from gateway.http.api.openapi import describe
+from gateway.http.auth import DOORKEEPER, Doorkeeper
+from gateway.http.connection import Runner
+from gateway.http.keys import GATEWAY
+from gateway.http.webhooks import BODY_BYTES, WEBHOOKS
+from gateway.settings import Settings
+from gateway.storage.engine import AWAY
+from gateway.wiring import Gateway, open_gateway
+
+_log = log.get("http")
+
+API_BYTES = 64 * 1024 * 1024
+_KEEPALIVE_SECONDS = 75.0
+_DRAIN_SECONDS = 3.0
+
+
+def make_app(gateway: Gateway) -> web.Application:
+    """The application over an open gateway."""
+    app = web.Application(client_max_size=BODY_BYTES)
+    app[GATEWAY] = gateway
+    for path, handler in WEBHOOKS.items():
+        app.router.add_post(path, handler)
+    app.router.add_get("/", _front)
+    app.router.add_get("/healthz", _healthz)
+    app.router.add_get("/readyz", _readyz)
+    app.router.add_get("/metrics", _metrics)
+    app.router.add_get("/openapi.json", _openapi)
+    api = web.Application(client_max_size=API_BYTES)
+    api[GATEWAY] = gateway
+    api[DOORKEEPER] = Doorkeeper(gateway)
+    for one in ENDPOINTS:
+        api.router.add_route(one.method, one.path, serve(one))
+    api.router.add_route("*", "/{tail:.*}", _no_endpoint)
+    app.add_subapp("/api/v1", api)
+    return app
+
+
+async def serve_forever(settings: Settings, *, ready: asyncio.Event | None = None) -> None:
+    """Serve until SIGTERM or SIGINT: then accept nothing new, answer who is connected, flush, and return."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    async with open_gateway(settings) as gateway:
+        runner = Runner(
+            make_app(gateway), access_log=None, keepalive_timeout=_KEEPALIVE_SECONDS, shutdown_timeout=5.0
+        )
+        await runner.setup()
+        site = web.TCPSite(runner, settings.server.host, settings.server.port, backlog=1024)
+        await site.start()
+        _log.info("serving", url=settings.server.public_url, version=__version__)
+        if ready is not None:
+            ready.set()
+        await stop.wait()
+        await _drain(gateway, runner, site)
+    _log.info("stopped")
+
+
+async def _drain(gateway: Gateway, runner: Runner, site: web.TCPSite) -> None:
+    """Stop accepting first; then whoever is connected is answered, and told that the connection ends."""
+    gateway.draining = True
+    await site.stop()
+    server = runner.server
+    until = asyncio.get_running_loop().time() + _DRAIN_SECONDS
+    while server is not None and server.connections and asyncio.get_running_loop().time() < until:
+        await asyncio.sleep(0.05)
+    await runner.cleanup()
+
+
+async def _front(request: web.Request) -> web.Response:
+    links = "".join(f'<li><a href="{path}">{path}</a></li>' for path in ("/readyz", "/metrics", "/openapi.json"))
+    page = f"<!doctype html><title>Call gateway</title><h1>Call gateway {__version__}</h1><ul>{links}</ul>"
+    return web.Response(text=page, content_type="text/html")
+
+
+async def _healthz(request: web.Request) -> web.Response:
+    """The process is there and its loop turns."""
+    return web.json_response({"ok": True})
+
+
+async def _readyz(request: web.Request) -> web.Response:
+    """Whether calls are answered as they should be, and what an operator should know beside it.
+
+    200 also when the database is away: calls are answered then too. 503 while draining.
+    """
+    gateway = request.app[GATEWAY]
+    state, counters = gateway.state, gateway.ledger.counters
+    notes: list[str] = []
+    pragmas: dict[str, str] = {}
+    try:
+        pragmas = await asyncio.wait_for(gateway.database.pragmas(), 2)
+    except AWAY:
+        notes.append("the database does not answer; calls go to the journal")
+    if state.from_disk:
+        notes.append("the live state comes from the disk, not from the database")
+    if not state.snapshot.routes:
+        notes.append("no route is published")
+    if gateway.drift:
+        notes.append(f"{len(gateway.drift)} files differ from the live state")
+    if counters.unlogged:
+        notes.append(f"{counters.unlogged} entries could be written nowhere")
+    body: dict[str, Any] = {
+        "ok": not gateway.draining,
+        "version": __version__,
+        "schema": gateway.schema,
+        "publication": state.snapshot.publication,
+        "routes": len(state.snapshot.routes),
+        "looked_seconds_ago": round((gateway.wall() - state.looked_at) / 1000, 1) if state.looked_at else None,
+        "database": pragmas,
+        "journal": {"written": counters.journalled, "replayed": counters.replayed, "lost": counters.unlogged},
+        "signatures_refused": int(meters.REFUSED._value.get()),
+        "drift": gateway.drift[:50],
+        "notes": notes,
+    }
+    return web.json_response(body, status=503 if gateway.draining else 200)
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    gateway = request.app[GATEWAY]
+    counters = gateway.ledger.counters
+    meters.JOURNALLED.set(counters.journalled)
+    meters.UNLOGGED.set(counters.unlogged)
+    meters.WRITTEN.set(counters.written)
+    meters.BATCHES.set(counters.batches)
+    meters.PUBLICATION.set(gateway.state.snapshot.publication)
+    return web.Response(body=generate_latest(meters.REGISTRY), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+
+async def _openapi(request: web.Request) -> web.Response:
+    return web.json_response(describe(ENDPOINTS))
+
+
+async def _no_endpoint(request: web.Request) -> web.Response:
+    return error_response(NotFound(f"there is no {request.method} {request.path}; see /openapi.json"))

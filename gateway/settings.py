@@ -1,0 +1,473 @@
+"""What the operator sets: one TOML file, overridden by the environment, checked once with every problem at once.
+
+``load_settings`` is the only way in. Secrets leave this module as ``SecretStr``, or through ``signing_keys`` and
+``secrets``; no message, dump or repr of it holds one.
+"""
+
+import difflib
+import ipaddress
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from phonenumbers import SUPPORTED_REGIONS
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+
+from gateway.errors import Invalid, Problem
+from gateway.log import Format
+
+DEFAULT_FILE = Path("config/gateway.toml")
+
+_DAY = 24 * 60 * 60
+_SECONDS = {"s": 1, "m": 60, "h": 60 * 60, "d": _DAY}
+_PASSWORD = re.compile(r"://[^@]*:[^@]*@|[?&]password=")
+# Variables that belong to the client of the API, or that name the file itself.
+_NOT_SETTINGS = frozenset({"GATEWAY_URL", "GATEWAY_TOKEN", "GATEWAY_CONFIG"})
+_ECOSYSTEM = {"TWILIO_ACCOUNT_SID": "twilio.account_sid", "TWILIO_AUTH_TOKEN": "twilio.auth_token"}
+# Where pydantic would speak of Python's types, an operator is told what to write.
+_WORDS = {
+    "missing": "is missing; set it",
+    "tuple_type": 'should be a list such as ["a", "b"] (in the environment: as JSON)',
+    "dict_type": 'should be a table such as { name = "value" } (in the environment: as JSON)',
+    "model_type": "should be a table with its keys below it",
+    "string_pattern_mismatch": 'should be a sid such as "AC…": up to 128 letters, digits and : _ . -',
+}
+
+
+class _Written(str):
+    """Text that stands in the file as it is, which no secret may."""
+
+    __slots__ = ()
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of ``30s``, ``30m``, ``1h`` or ``2d``: one whole number above zero and one unit; else ValueError."""
+    if not re.fullmatch(r"[1-9][0-9]{0,4}[smhd]", text):
+        raise ValueError('should be one whole number and its unit, such as "30s", "30m", "1h" or "2d"')
+    return int(text[:-1]) * _SECONDS[text[-1]]
+
+
+def parse_window(text: str) -> tuple[int, int]:
+    """First minute of the day and the first one after it, of ``09:00-20:00`` or ``always``; else ValueError."""
+    if text == "always":
+        return 0, 24 * 60
+    if match := re.fullmatch(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])", text):
+        h1, m1, h2, m2 = map(int, match.groups())
+        start, end = h1 * 60 + m1, h2 * 60 + m2
+        if start < end <= 24 * 60:
+            return start, end
+    raise ValueError('should be two times of one day, the earlier one first, such as "09:00-20:00", or "always"')
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host``, a name or an address, can only be this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _duration(value: object) -> int:
+    if not isinstance(value, str):
+        raise ValueError('should be text with a unit, such as "1h"')
+    return parse_duration(value)
+
+
+def _window(text: str) -> str:
+    parse_window(text)
+    return text
+
+
+def _country(code: str) -> str:
+    if code not in SUPPORTED_REGIONS:
+        raise ValueError('should be a country of ISO 3166 in two capital letters, such as "US" or "GB"')
+    return code
+
+
+def _secret(value: object) -> object:
+    if isinstance(value, _Written):
+        raise ValueError('is a secret, which no file may hold: write "env:NAME" and set the variable NAME')
+    # Secrets mounted from files tend to end in a newline, which would break every signature.
+    return value.strip() if isinstance(value, str) else value
+
+
+def _database_url(value: object) -> object:
+    if isinstance(value, _Written) and _PASSWORD.search(value):
+        raise ValueError('holds a password, which no file may: write "env:NAME" and set the variable NAME')
+    if not isinstance(value, str) or not re.match(r"sqlite:///.|postgresql://.", value):
+        raise ValueError("should be sqlite:///path/to/file.db or postgresql://user@host/name")
+    return value
+
+
+def _base_url(text: str) -> str:
+    """``text`` if every path can be put behind it; the message never quotes it, as it might hold a password."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or not re.match("https?://", text) or re.search(r"[^!-~]|\\", text) or parts.netloc.endswith(":"):
+        raise ValueError("should be a URL such as https://calls.example.com")
+    cures = {
+        "leave out user and password": "@" in parts.netloc,
+        'leave out everything from "?" or "#" on': "?" in text or "#" in text,
+        'drop the "/" at the end': parts.path.endswith("/"),
+        "use https, as http is taken only on loopback": parts.scheme == "http" and not is_loopback(host),
+    }
+    if any(cures.values()):
+        raise ValueError("; ".join(cure for cure, needed in cures.items() if needed))
+    return text
+
+
+Duration = Annotated[int, BeforeValidator(_duration)]
+Window = Annotated[str, AfterValidator(_window)]
+Secret = Annotated[SecretStr, BeforeValidator(_secret)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+Sid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.-]{1,128}$")]
+Sentence = Annotated[str, StringConstraints(strip_whitespace=True)]
+Country = Annotated[str, AfterValidator(_country)]
+Days = Annotated[int, Field(ge=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Server(_Table):
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=1, le=65535)
+    public_url: BaseUrl = Field(default_factory=lambda data: f"http://127.0.0.1:{data['port']}")
+
+
+class Database(_Table):
+    url: Annotated[SecretStr, BeforeValidator(_database_url)] = SecretStr("sqlite:///data/gateway.db")
+
+
+class Paths(_Table):
+    routes: Path = Path("routes")
+    agents: Path = Path("config/agents")
+    data: Path = Path("data")
+
+
+class Account(_Table):
+    sid: Sid
+    auth_tokens: tuple[Secret, ...] = Field(min_length=1)
+
+
+class Twilio(_Table):
+    account_sid: Sid | None = None
+    auth_token: Secret | None = None
+    secondary_auth_token: Secret | None = None
+    api_key_sid: Sid | None = None
+    api_key_secret: Secret | None = None
+    api_base_url: BaseUrl | None = None
+    accounts: tuple[Account, ...] = ()
+    shared_keys: dict[str, Secret] = Field(default_factory=dict)
+
+    def signing_keys(self) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...], dict[str, str]]:
+        """What webhooks may be signed with: tokens by account sid, tokens of any account, secrets by shared key id.
+
+        ``auth_token`` and its secondary belong to ``account_sid``, and to any account where that is not set.
+        All three are empty only in settings loaded with ``insecure_dev``.
+        """
+        own = tuple(t.get_secret_value() for t in (self.auth_token, self.secondary_auth_token) if t)
+        by_account = {self.account_sid: own} if self.account_sid and own else {}
+        for account in self.accounts:
+            tokens = tuple(token.get_secret_value() for token in account.auth_tokens)
+            by_account[account.sid] = by_account.get(account.sid, ()) + tokens
+        shared = {key: secret.get_secret_value() for key, secret in self.shared_keys.items()}
+        return by_account, () if self.account_sid else own, shared
+
+
+class Voice(_Table):
+    unrouted: Sentence = "Thank you for calling. This number cannot take your call. Goodbye."
+    fallback: dict[str, Any] | None = None
+    apology: Sentence = (
+        "We are sorry: we cannot connect your call right now. Please call again in a few minutes. Goodbye."
+    )
+
+
+class Auth(_Table):
+    admin_token: Secret | None = None
+    experiments_role: Literal["editor", "admin"] = "editor"
+
+
+class Outbound(_Table):
+    allowed_countries: tuple[Country, ...] = ()
+    calls_per_second: float = Field(1.0, gt=0, allow_inf_nan=False)
+    window: Window = "09:00-20:00"
+    max_concurrent: int = Field(10, ge=1)
+    reserve_inbound: int = Field(2, ge=0)
+    daily_cap: int = Field(1000, ge=0)
+
+
+class Experiments(_Table):
+    outcome_window: Duration = _SECONDS["h"]
+
+
+class Retention(_Table):
+    events: Days | None = None
+    transcripts: Days | None = None
+
+
+class Log(_Table):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Format = "console"
+
+
+class Settings(_Table):
+    """Everything that the operator sets; docs/reference/settings.md says what each key means."""
+
+    server: Server = Server()
+    database: Database = Database()
+    paths: Paths = Paths()
+    twilio: Twilio = Twilio()
+    voice: Voice = Voice()
+    auth: Auth = Auth()
+    outbound: Outbound = Outbound()
+    experiments: Experiments = Experiments()
+    retention: Retention = Retention()
+    log: Log = Log()
+
+    _sources: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret in the clear, for ``log.configure``, which keeps them out of the log."""
+        url = self.database.url.get_secret_value()
+        password = re.search(r"://[^@]*?:([^@]+)@", url)
+        sections = (self.twilio, self.auth)
+        return (*_secrets_in(sections), *([password[1]] if password else []))
+
+    def describe(self) -> list[tuple[str, str, str]]:
+        """Key, value and source of every setting as read; of a secret only whether it is set."""
+        return [
+            (
+                key,
+                _shown(getattr(getattr(self, key.split(".")[0]), key.split(".")[1])),
+                self._sources.get(key, "default"),
+            )
+            for key in KEYS
+        ]
+
+
+KEYS: tuple[str, ...] = tuple(
+    f"{section}.{key}"
+    for section, table in Settings.model_fields.items()
+    for key in table.get_default().__class__.model_fields
+)
+"""Every setting by its dotted name, as in the file: ``server.port``."""
+
+
+def environment_name(key: str) -> str:
+    """The variable that overrides ``key``: ``server.port`` is ``GATEWAY_SERVER__PORT``."""
+    return "GATEWAY_" + key.upper().replace(".", "__")
+
+
+def load_settings(
+    path: Path | None = None, environ: Mapping[str, str] | None = None, *, insecure_dev: bool = False
+) -> Settings:
+    """The settings of ``path``, else of GATEWAY_CONFIG, else of config/gateway.toml where that exists.
+
+    The environment overrides the file. Raises Invalid with every problem at once. ``insecure_dev`` lets a gateway
+    that can only be reached from this machine start without anything to check signatures with.
+    """
+    environ = os.environ if environ is None else environ
+    named = path or (Path(environ["GATEWAY_CONFIG"]) if environ.get("GATEWAY_CONFIG") else None)
+    file = named or DEFAULT_FILE
+    tables, problems = _read_file(file) if named or file.exists() else ({}, [])
+    unreadable = bool(problems)
+    problems += _unknown_variables(environ)
+    overrides = _overrides(environ)
+    sources = _merge(tables, overrides, str(file))
+
+    found: list[tuple[str, str]] = []  # keys at fault, each with its cure
+    for key in sources:
+        section, _, name = key.partition(".")
+        mark = str if key in overrides else _Written
+        tables[section][name] = _resolved(tables[section][name], key, environ, mark, found)
+    # A key whose variable is missing or empty is told once, not again for what its value then is not.
+    told = {key for key, _ in found}
+    sections = {}
+    for name in Settings.model_fields:
+        sections[name], faults = _checked(name, tables.pop(name, {}))
+        found += [fault for fault in faults if fault[0] not in told]
+    found += [(name, _not_a_setting(name)) for name in tables]
+    # What an unreadable file may have said is not held against anybody.
+    faults = [] if unreadable else list(_disagreements(sections, insecure_dev))
+    found += [fault for fault in faults if fault[0] not in told]
+
+    for key, text in found:
+        place = sources.get(".".join(key.split(".")[:2]), str(file))
+        problems.append(Problem(place=place, path=key, text=text))
+    if problems:
+        raise Invalid("the settings cannot be used", problems)
+    settings = Settings(**sections)
+    settings._sources = sources
+    return settings
+
+
+def _read_file(file: Path) -> tuple[dict[str, Any], list[Problem]]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8")), []
+    except UnicodeDecodeError:
+        reason = "is not UTF-8 text; save it as UTF-8"
+    except tomllib.TOMLDecodeError as error:
+        reason = f"is not TOML: {error}"
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror}); name another with GATEWAY_CONFIG"
+    return {}, [Problem(place=str(file), path="", text=reason)]
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[Problem]:
+    known = {environment_name(key) for key in KEYS}
+    return [
+        Problem(place=name, path="", text=f"is not a setting{_nearest(name, known)}")
+        for name in sorted(environ)
+        if name.startswith("GATEWAY_") and name not in known | _NOT_SETTINGS
+    ]
+
+
+def _overrides(environ: Mapping[str, str]) -> dict[str, tuple[str, object]]:
+    """What the environment says of each key, and the variable that says it; the gateway's own names win."""
+    found = {key: (name, environ[name]) for name, key in _ECOSYSTEM.items() if environ.get(name)}
+    own = {key: environment_name(key) for key in KEYS}
+    found |= {key: (name, environ[name]) for key, name in own.items() if name in environ}
+    return {key: (name, _from_json(text)) for key, (name, text) in found.items()}
+
+
+def _from_json(text: str) -> object:
+    """A list or table written as JSON; any other text, broken JSON too, as it is for the key's own check."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _merge(tables: dict[str, Any], overrides: Mapping[str, tuple[str, object]], file: str) -> dict[str, str]:
+    """Put the overrides into ``tables``, and tell where the value of each key then comes from."""
+    sources = {f"{name}.{key}": file for name, table in tables.items() if isinstance(table, dict) for key in table}
+    for path, (variable, value) in overrides.items():
+        section, _, key = path.partition(".")
+        if isinstance(table := tables.setdefault(section, {}), dict):
+            table[key] = value
+            sources[path] = variable
+    return sources
+
+
+def _resolved(
+    value: object, path: str, environ: Mapping[str, str], mark: Callable[[str], str], found: list[tuple[str, str]]
+) -> object:
+    """``value`` with every ``env:NAME`` in it replaced by that variable, and all other text marked."""
+    # A target is checked, and its names are looked up, where all targets are.
+    if path == "voice.fallback":
+        return value
+    if isinstance(value, dict):
+        return {key: _resolved(item, f"{path}.{key}", environ, mark, found) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolved(item, f"{path}.{i}", environ, mark, found) for i, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    name = value.removeprefix("env:") if value.startswith("env:") else None
+    if name is not None and name not in environ:
+        found.append((path, f"names the environment variable {name}, which is not set; set it or remove the key"))
+        return value
+    text = mark(value) if name is None else environ[name]
+    if not text.strip():
+        found.append((path, "is empty; give it a value or remove it"))
+    return text
+
+
+def _checked(section: str, table: object) -> tuple[Any, list[tuple[str, str]]]:
+    """The section's checked value, or None and what is wrong with each key."""
+    try:
+        return type(Settings.model_fields[section].get_default()).model_validate(table), []
+    except ValidationError as error:
+        faults = [
+            _fault(section, detail)
+            for detail in error.errors(include_url=False, include_input=False)
+            # The default of the public URL waits for the port, which has a fault of its own then.
+            if detail["type"] != "default_factory_not_called"
+        ]
+    return None, faults
+
+
+def _fault(section: str, detail: ErrorDetails) -> tuple[str, str]:
+    path = ".".join(map(str, (section, *detail["loc"])))
+    return path, _cure(detail, path)
+
+
+def _cure(error: ErrorDetails, path: str) -> str:
+    if error["type"] == "extra_forbidden":
+        return _not_a_setting(path)
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    return _WORDS.get(error["type"]) or re.sub("^(Input|String) ", "", error["msg"])
+
+
+def _not_a_setting(path: str) -> str:
+    known = {*KEYS, *Settings.model_fields, *(f"twilio.accounts.{key}" for key in Account.model_fields)}
+    return f"is not a setting{_nearest(re.sub(r'[.][0-9]+', '', path), known)}"
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else "; remove it"
+
+
+def _disagreements(sections: Mapping[str, Any], insecure_dev: bool) -> Iterator[tuple[str, str]]:
+    """What is wrong between keys that are each right; a section that did not pass its own check is None."""
+    twilio, server, outbound = sections["twilio"], sections["server"], sections["outbound"]
+    if twilio and (twilio.api_key_sid is None) != (twilio.api_key_secret is None):
+        missing = "twilio.api_key_sid" if twilio.api_key_sid is None else "twilio.api_key_secret"
+        yield missing, "is missing; an API key is twilio.api_key_sid and twilio.api_key_secret together"
+    if twilio and not insecure_dev and not any(twilio.signing_keys()):
+        yield (
+            "twilio.auth_token",
+            "is not set, so a forged call cannot be told from Twilio's: set TWILIO_AUTH_TOKEN"
+            " (or, on this machine only, start with --insecure-dev)",
+        )
+    if server and insecure_dev:
+        hosts = {"server.host": server.host, "server.public_url": urlsplit(server.public_url).hostname}
+        for key, host in hosts.items():
+            if not is_loopback(host or ""):
+                yield key, "is not loopback, as --insecure-dev demands: use 127.0.0.1, or set TWILIO_AUTH_TOKEN"
+    if outbound and outbound.reserve_inbound >= outbound.max_concurrent:
+        yield "outbound.reserve_inbound", "leaves no call to outbound.max_concurrent; make it smaller"
+
+
+def _secrets_in(value: object) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    if isinstance(value, BaseModel | dict):
+        value = tuple(dict(value).values())
+    if isinstance(value, tuple):
+        for part in value:
+            yield from _secrets_in(part)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "not set"
+    if any(_secrets_in(value)):
+        return "set"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value == {} else str(value)

@@ -1,0 +1,85 @@
+"""Reads what is known of calls: pages of the list, one call with its timeline, and calls left open."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.model import Event
+from gateway.storage.schema import call, call_event, outcome
+from gateway.storage.works import event_of, named
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filter:
+    """Which calls a list shows; None asks for any. ``number`` matches either side of the call exactly.
+
+    ``since`` and ``until`` are Unix milliseconds of when the call came in.
+    """
+
+    route: str | None = None
+    experiment: str | None = None
+    arm: str | None = None
+    version: str | None = None
+    status: str | None = None
+    direction: str | None = None
+    number: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+async def list_calls(
+    connection: AsyncConnection, wanted: Filter, *, before: int | None, limit: int
+) -> list[dict[str, Any]]:
+    """Calls, newest first, from just before the row number ``before``."""
+    query = sa.select(call).order_by(call.c.seq.desc()).limit(limit)
+    if before is not None:
+        query = query.where(call.c.seq < before)
+    for name in ("route", "experiment", "arm", "version", "status", "direction"):
+        value = getattr(wanted, name)
+        if value is not None:
+            query = query.where(call.c[name] == value)
+    if wanted.number is not None:
+        query = query.where(sa.or_(call.c.from_number == wanted.number, call.c.to_number == wanted.number))
+    if wanted.since is not None:
+        query = query.where(call.c.received_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(call.c.received_at < wanted.until)
+    return [dict(row._mapping) for row in await connection.execute(query)]
+
+
+async def call_of(connection: AsyncConnection, name: str) -> dict[str, Any] | None:
+    """One call by our id or Twilio's CallSid, or None."""
+    row = (await connection.execute(sa.select(call).where(named(name)))).first()
+    return dict(row._mapping) if row else None
+
+
+async def events_of(connection: AsyncConnection, name: str) -> list[Event]:
+    """The timeline of a call, in the order in which the gateway learned of it."""
+    rows = await connection.execute(sa.select(call_event).where(call_event.c.call == name).order_by(call_event.c.seq))
+    return [event_of(row) for row in rows]
+
+
+async def outcome_of(connection: AsyncConnection, name: str) -> dict[str, Any] | None:
+    """What agents reported of a call, or None."""
+    row = (await connection.execute(sa.select(outcome).where(outcome.c.call == name))).first()
+    return dict(row._mapping) if row else None
+
+
+async def open_calls(connection: AsyncConnection, *, before: int, limit: int) -> list[dict[str, Any]]:
+    """Calls that came in before ``before`` and have had no final status, oldest first."""
+    rows = await connection.execute(
+        sa.select(call)
+        .where(call.c.ended_at.is_(None), call.c.received_at < before)
+        .order_by(call.c.received_at)
+        .limit(limit)
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+async def counted_calls(connection: AsyncConnection, experiment: str) -> list[dict[str, Any]]:
+    """What each analysed call of an experiment contributed to the tallies; for a full recount."""
+    columns = (call.c.id, call.c.epoch, call.c.arm, call.c.received_at, call.c.counted)
+    rows = await connection.execute(sa.select(*columns).where(call.c.experiment == experiment, call.c.analysed))
+    return [dict(row._mapping) for row in rows]

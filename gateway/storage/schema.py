@@ -1,0 +1,249 @@
+"""The tables, for both engines. Times are Unix milliseconds (UTC); seconds are whole seconds.
+
+One row of ``call`` is one voice webhook: the assignment stands in its columns and never changes. What
+happens to a call later is appended to ``call_event``; the columns from ``status`` on are derived from it.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+metadata = sa.MetaData()
+
+# SQLite gives out row numbers only for a primary key that is spelled INTEGER.
+_Serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_Json = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+
+publication = sa.Table(
+    "publication",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("door", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+)
+
+revision = sa.Table(
+    "revision",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("publication", sa.BigInteger, sa.ForeignKey("publication.id"), nullable=False, index=True),
+    sa.Column("body", _Json),  # null: this revision removed it
+    sa.Column("in_folder", sa.Boolean, nullable=False),
+)
+
+# Which revision of each thing is live, so that reading the live state never searches the history.
+live = sa.Table(
+    "live",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("publication", sa.BigInteger, nullable=False, index=True),
+)
+
+# One row: the number of the newest publication. Its lock puts publications in one order on PostgreSQL.
+head = sa.Table(
+    "head",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("publication", sa.BigInteger, nullable=False),
+    sa.Column("holds", sa.BigInteger, nullable=False),
+)
+
+experiment = sa.Table(
+    "experiment",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, nullable=False, index=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("salt", sa.LargeBinary, nullable=False),
+    sa.Column("coverage_salt", sa.LargeBinary, nullable=False),
+    sa.Column("opened_at", sa.BigInteger, nullable=False),
+    sa.Column("opened_revision", sa.Integer, nullable=False),
+    sa.Column("closed_at", sa.BigInteger),
+    sa.Column("closed_revision", sa.Integer),
+    sa.Column("locked_at", sa.BigInteger),
+    sa.Column("winner", sa.Text),
+    sa.Column("plan", _Json),
+    sa.UniqueConstraint("route", "number"),
+)
+# At most one open experiment per route, whoever opens it.
+sa.Index(
+    "experiment_open",
+    experiment.c.route,
+    unique=True,
+    sqlite_where=experiment.c.closed_at.is_(None),
+    postgresql_where=experiment.c.closed_at.is_(None),
+)
+
+epoch = sa.Table(
+    "epoch",
+    metadata,
+    sa.Column("experiment", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("memory", sa.Integer, nullable=False),
+    sa.Column("began_at", sa.BigInteger, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("arms", _Json, nullable=False),
+)
+
+hold = sa.Table(
+    "hold",
+    metadata,
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("to", sa.Text, nullable=False),
+    sa.Column("until", sa.BigInteger),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("set_at", sa.BigInteger, nullable=False),
+)
+
+call = sa.Table(
+    "call",
+    metadata,
+    sa.Column("seq", _Serial, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("sid", sa.Text),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("direction", sa.Text, nullable=False),
+    sa.Column("from_number", sa.Text, nullable=False),
+    sa.Column("to_number", sa.Text, nullable=False),
+    sa.Column("country", sa.Text, nullable=False),
+    sa.Column("received_at", sa.BigInteger, nullable=False),
+    # The assignment; all null for a number that no route names.
+    sa.Column("route", sa.Text),
+    sa.Column("revision", sa.Integer),
+    sa.Column("experiment", sa.Text),
+    sa.Column("epoch", sa.Integer),
+    sa.Column("arm", sa.Text),
+    sa.Column("version", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("unit", sa.Text),
+    sa.Column("bucket", sa.Integer),
+    sa.Column("share", sa.Double),
+    sa.Column("analysed", sa.Boolean, nullable=False),
+    sa.Column("journalled", sa.Boolean, nullable=False),
+    # Who took it: the last handoff sent.
+    sa.Column("served_by", sa.Text, nullable=False),
+    sa.Column("served_arm", sa.Text),
+    sa.Column("served_version", sa.Text),
+    sa.Column("served_reason", sa.Text, nullable=False),
+    # Derived from the events.
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("answered_at", sa.BigInteger),
+    sa.Column("ended_at", sa.BigInteger),
+    sa.Column("duration_seconds", sa.Integer),
+    sa.Column("mature", sa.Boolean, nullable=False),
+    sa.Column("mature_at", sa.BigInteger),  # when it will be, once it has ended
+    sa.Column("counted", _Json),  # what of this call stands in the tallies: metric -> value
+)
+sa.Index("call_from", call.c.from_number, call.c.seq)
+sa.Index(
+    "call_sid",
+    call.c.sid,
+    unique=True,
+    sqlite_where=call.c.sid != call.c.id,
+    postgresql_where=call.c.sid != call.c.id,
+)
+sa.Index(
+    "call_open",
+    call.c.received_at,
+    sqlite_where=call.c.ended_at.is_(None),
+    postgresql_where=call.c.ended_at.is_(None),
+)
+sa.Index(
+    "call_maturing",
+    call.c.mature_at,
+    sqlite_where=call.c.mature_at.is_not(None),
+    postgresql_where=call.c.mature_at.is_not(None),
+)
+
+# No foreign key to call: Twilio may tell of a call before, or without, our having heard of it.
+call_event = sa.Table(
+    "call_event",
+    metadata,
+    sa.Column("seq", _Serial, primary_key=True, autoincrement=True),
+    sa.Column("call", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("data", _Json, nullable=False),
+    sa.UniqueConstraint("call", "key"),
+)
+
+outcome = sa.Table(
+    "outcome",
+    metadata,
+    sa.Column("call", sa.Text, primary_key=True),
+    sa.Column("body", _Json, nullable=False),
+    sa.Column("received_at", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+    sa.Column("counted", sa.Boolean, nullable=False),
+)
+
+# The first arm a sticky caller was given; ``unit`` is a keyed hash of the number.
+sticky = sa.Table(
+    "sticky",
+    metadata,
+    sa.Column("experiment", sa.Text, primary_key=True),
+    sa.Column("memory", sa.Integer, primary_key=True),
+    sa.Column("unit", sa.LargeBinary, primary_key=True),
+    sa.Column("arm", sa.Text, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+)
+
+# Welford's count, mean and sum of squared deviations; cells add up, so every view is a merge.
+tally = sa.Table(
+    "tally",
+    metadata,
+    sa.Column("experiment", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True),
+    sa.Column("day", sa.Integer, primary_key=True),  # days since 1970-01-01, UTC
+    sa.Column("stratum", sa.Text, primary_key=True),
+    sa.Column("arm", sa.Text, primary_key=True),
+    sa.Column("metric", sa.Text, primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Column("mean", sa.Double, nullable=False),
+    sa.Column("m2", sa.Double, nullable=False),
+)
+
+token = sa.Table(
+    "token",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger),
+    sa.Column("revoked_at", sa.BigInteger),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", _Serial, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("detail", _Json, nullable=False),
+)
+
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("request", sa.LargeBinary, nullable=False),  # digest of method, path and body
+    sa.Column("at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("status", sa.Integer),  # null while the first request is still at work
+    sa.Column("answer", sa.Text),
+)

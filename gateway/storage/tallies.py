@@ -1,0 +1,127 @@
+"""The running counts that results are read from: one cell per experiment, epoch, day, stratum, arm and metric."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.storage.engine import Database
+from gateway.storage.schema import tally
+
+MILLISECONDS_PER_DAY = 86_400_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Cell:
+    """Where a measure is counted; ``day`` is the UTC day on which the call came in."""
+
+    experiment: str
+    epoch: int
+    day: int
+    stratum: str
+    arm: str
+    metric: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Count:
+    """Welford's three numbers: how many, their mean, and the sum of squared deviations from it."""
+
+    n: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+
+    def add(self, value: float) -> "Count":
+        """With one value more (Welford 1962)."""
+        n = self.n + 1
+        mean = self.mean + (value - self.mean) / n
+        return Count(n=n, mean=mean, m2=self.m2 + (value - self.mean) * (value - mean))
+
+
+class Changes:
+    """What a transaction changes in the tallies, gathered so that each cell is touched once, in key order."""
+
+    def __init__(self) -> None:
+        self._added: dict[Cell, Count] = {}
+        self._removed: list[tuple[Cell, float]] = []
+
+    def add(self, cell: Cell, value: float) -> None:
+        """Count a value."""
+        self._added[cell] = self._added.get(cell, Count()).add(value)
+
+    def remove(self, cell: Cell, value: float) -> None:
+        """Take back a value that was counted before."""
+        self._removed.append((cell, value))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The merges to make, ordered by cell: taking back is merging with a count of -1."""
+        merges = [(cell, count.n, count.mean, count.m2) for cell, count in self._added.items()]
+        merges += [(cell, -1, value, 0.0) for cell, value in self._removed]
+        # Additions come first within a cell, so that no count passes through a negative number.
+        merges.sort(key=lambda merge: (merge[0], -merge[1]))
+        return [_row(cell) | {"n": n, "mean": mean, "m2": m2} for cell, n, mean, m2 in merges]
+
+
+def _row(cell: Cell) -> dict[str, Any]:
+    return {
+        "experiment": cell.experiment,
+        "epoch": cell.epoch,
+        "day": cell.day,
+        "stratum": cell.stratum,
+        "arm": cell.arm,
+        "metric": cell.metric,
+    }
+
+
+def merge_statement(database: Database) -> Any:
+    """The upsert that merges a count into its cell (Chan, Golub and LeVeque 1979), atomic in the database."""
+    statement = database.insert(tally)
+    new = statement.excluded
+    total = tally.c.n + new.n
+    apart = new.mean - tally.c.mean
+    return statement.on_conflict_do_update(
+        index_elements=list(tally.primary_key),
+        set_={
+            "n": total,
+            "mean": sa.case((total == 0, 0.0), else_=tally.c.mean + apart * new.n / total),
+            "m2": sa.case((total == 0, 0.0), else_=tally.c.m2 + new.m2 + apart * apart * tally.c.n * new.n / total),
+        },
+    )
+
+
+async def read_tallies(connection: AsyncConnection, experiment: str) -> list[tuple[Cell, Count]]:
+    """Every cell of an experiment; its cost is the number of cells, whatever the number of calls."""
+    rows = await connection.execute(sa.select(tally).where(tally.c.experiment == experiment))
+    return [
+        (
+            Cell(
+                experiment=row.experiment,
+                epoch=row.epoch,
+                day=row.day,
+                stratum=row.stratum,
+                arm=row.arm,
+                metric=row.metric,
+            ),
+            Count(n=row.n, mean=row.mean, m2=max(0.0, row.m2)),
+        )
+        for row in rows
+    ]
+
+
+def recount(readings: Iterable[tuple[Cell, Mapping[str, float]]]) -> dict[Cell, Count]:
+    """The tallies anew from what each call says it contributed; for comparing and rebuilding."""
+    cells: dict[Cell, Count] = {}
+    for where, measures in readings:
+        for metric, value in measures.items():
+            cell = Cell(
+                experiment=where.experiment,
+                epoch=where.epoch,
+                day=where.day,
+                stratum=where.stratum,
+                arm=where.arm,
+                metric=metric,
+            )
+            cells[cell] = cells.get(cell, Count()).add(value)
+    return cells

@@ -1,0 +1,336 @@
+"""Answers calls and follows them: decides, records durably, and renders the TwiML of whoever takes the call.
+
+A call has a ladder of handoffs: the version it was given, the control if that is another, the route's fallback,
+and an apology. A handoff's hop is its place on the ladder, so a repeated request always meets the same answer.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gateway import log
+from gateway.calls import NEXT, STREAM, Handoff, ending_of
+from gateway.decide import Remembered, decide, memory_key, wants_memory
+from gateway.errors import Unavailable
+from gateway.model import Call, Event, Hold, LiveRoute, Parameters, Served, Snapshot, Target
+from gateway.storage.rows import Row, row_of, served_in
+from gateway.storage.works import Remember
+from gateway.targets import EMPTY, HANGUP, Template, compile_target, ends_by, handoff_url, say
+from gateway.targets import Handoff as Giving
+
+_log = log.get("switchboard")
+
+
+class Ledger(Protocol):
+    """What the switchboard asks of the ledger."""
+
+    def recall(self, call_id: str) -> Row | None: ...
+    async def record(self, row: dict[str, Any], drawn: Remember | None = None) -> Row: ...
+    async def remember(self, wanted: Remember) -> tuple[Remembered, bool]: ...
+    async def append(self, event: Event) -> Event: ...
+
+
+class Book(Protocol):
+    """What the switchboard reads of calls it no longer holds in memory."""
+
+    async def call(self, name: str) -> Row | None: ...
+    async def events(self, name: str) -> list[Event]: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Voice:
+    """What callers hear when no agent takes them: sentences, and the target for routes without a fallback."""
+
+    unrouted: str
+    apology: str
+    fallback: Target | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One rung of a call's ladder; ``target`` is None for the apology."""
+
+    served: Served
+    target: Target | None
+    parameters: Parameters = ()
+
+
+_NOBODY = Served(by="none", reason="failover")
+
+
+class Switchboard:
+    """The way of a call."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        book: Book,
+        snapshot: Callable[[], Snapshot],
+        holds: Callable[[], Mapping[str, Hold]],
+        route_at: Callable[[str, int], Awaitable[LiveRoute | None]],
+        voice: Voice,
+        public_url: str,
+        wall: Callable[[], int],
+    ) -> None:
+        self._ledger = ledger
+        self._book = book
+        self._snapshot = snapshot
+        self._holds = holds
+        self._route_at = route_at
+        self._voice = voice
+        self._public_url = public_url
+        self._wall = wall
+        self._unrouted = say(voice.unrouted)
+        self._apology = say(voice.apology)
+        # A published version never changes, so its TwiML is made once for each set of an arm's parameters.
+        self._templates: dict[tuple[str, Parameters], Template] = {}
+
+    async def answer(self, call: Call) -> bytes:
+        """The TwiML for a ringing call, after its assignment is durable; the same for every repeat."""
+        row = self._ledger.recall(call.id) or await self._assign(call)
+        if row["served_by"] == "version":
+            # The common case, kept short: the standing version takes the call.
+            live = self._snapshot().routes.get(row["route"])
+            if live is None or live.revision != row["revision"]:
+                live = await self._route_at(row["route"], row["revision"])
+            parameters = _parameters(live, row["served_arm"], row["served_version"])
+            template = self._template(row["served_version"], parameters)
+            if template is not None:
+                return template.render(_giving(row, row["served_version"], 0))
+        elif row["served_by"] == "unrouted":
+            return self._unrouted
+        ladder = await self._ladder(row)
+        return self._render(row, ladder, 0)
+
+    async def answer_failed(self, call: Call, error_url: str) -> bytes:
+        """The TwiML when Twilio asks again because ``error_url`` could not be used; the assignment is kept."""
+        row = self._ledger.recall(call.id) or await self._assign(call)
+        if row["served_by"] == "unrouted":
+            return self._unrouted
+        ladder = await self._ladder(row)
+        ours = not error_url or error_url.startswith(self._public_url + "/")
+        events = await self._events(call.id)
+        if ours:
+            return self._render(row, ladder, _current_hop(events))
+        hop = self._failed_hop(row, ladder, error_url, _current_hop(events))
+        return await self._advance(row, ladder, hop, rule="Twilio could not use the agent's webhook", ending="failed")
+
+    async def next(self, call_id: str, hop: int, handoff: Handoff) -> bytes:
+        """What follows when the handoff ``hop`` comes back: hang up, the next rung, or nothing."""
+        row = self._ledger.recall(call_id) or await self._known(call_id)
+        if row is None:
+            _log.warning("next_of_unknown_call", call_id=call_id)
+            return self._apology
+        ladder = await self._ladder(row)
+        hop = min(max(hop, 0), len(ladder) - 1)
+        if _is_stream(ladder[hop]) and handoff.dial_status is None and handoff.session_status is None:
+            handoff = await self._with_stream(row, hop, handoff)
+        rule = ending_of(handoff)
+        return await self._advance(row, ladder, hop, rule=rule.name, ending=rule.ending)
+
+    async def settle(self, event: Event) -> None:
+        """Keep an event of a call; its state and measures follow in the same transaction."""
+        await self._ledger.append(event)
+
+    def emergency(self, called: str) -> bytes:
+        """What a caller hears when the gateway itself fails: the route's fallback, without any record."""
+        live = self._snapshot().numbers.get(called)
+        target = (live.route.fallback if live else None) or self._voice.fallback
+        if target is None:
+            return self._apology
+        try:
+            template = compile_target(target, (), public_url=self._public_url)
+            giving = Giving(call="unknown", version="", route="", direction="inbound", from_="", to=called, hop=9)
+            return template.render(giving)
+        except Exception:
+            _log.exception("fallback_failed")
+            return self._apology
+
+    # -- assigning -----------------------------------------------------------------------------------------
+
+    async def _assign(self, call: Call) -> Row:
+        snapshot, holds = self._snapshot(), self._holds()
+        live = snapshot.numbers.get(call.to)
+        drawn: Remember | None = None
+        if live is not None and wants_memory(live, call):
+            remembered, drawn = await self._memory(snapshot, live, call)
+            decision = decide(snapshot, call, holds, remembered=remembered)
+        else:
+            decision = decide(snapshot, call, holds)
+        if decision.live is None:
+            _log.warning("call_unrouted", call_id=call.id, to=call.to)
+        name = decision.live.route.name if decision.live else None
+        row = row_of(call, name, decision.assignment, decision.served)
+        return await self._ledger.record(row, drawn)
+
+    async def _memory(
+        self, snapshot: Snapshot, live: LiveRoute, call: Call
+    ) -> tuple[Remembered | None, Remember | None]:
+        """What the sticky caller was given before; or, without a database, the memory to compare with later."""
+        fresh = decide(snapshot, call, {}).assignment
+        if live.experiment is None or fresh is None or fresh.epoch is None:
+            return None, None
+        wanted = Remember(
+            experiment=live.experiment.id,
+            memory=live.experiment.memory,
+            unit=memory_key(live.experiment, call.other),
+            arm=fresh.arm,
+            epoch=fresh.epoch,
+        )
+        try:
+            remembered, first = await self._ledger.remember(wanted)
+        except Unavailable:
+            return None, wanted
+        return (None if first else remembered), None
+
+    # -- the ladder ----------------------------------------------------------------------------------------
+
+    async def _ladder(self, row: Row) -> list[Step]:
+        """Every handoff this call can have, in order; the first is the one it was answered with."""
+        route = row["route"]
+        live = await self._route_at(route, row["revision"]) if route is not None else None
+        fallback = (live.route.fallback if live else None) or self._voice.fallback
+        first = served_in(row)
+        steps: list[Step] = []
+        if row["reason"] is not None and first.by != "fallback":
+            # A row read from the database may already name a later rung: the ladder starts at the assignment.
+            if first.reason == "failover":
+                first = Served(by="version", arm=row["arm"], version=row["version"])
+            steps.append(self._step(live, first))
+            if live is not None and live.route.arm("a").version != first.version:
+                control = live.route.arm("a")
+                served = Served(by="version", arm="a", version=control.version, reason="failover")
+                steps.append(self._step(live, served))
+        if fallback is not None:
+            reason = first.reason if first.by == "fallback" else "failover"
+            steps.append(Step(served=Served(by="fallback", reason=reason), target=fallback))
+        steps.append(Step(served=_NOBODY, target=None))
+        return steps
+
+    def _step(self, live: LiveRoute | None, served: Served) -> Step:
+        version = self._snapshot().versions.get(served.version or "")
+        return Step(
+            served=served,
+            target=version.target if version else None,
+            parameters=_parameters(live, served.arm, served.version),
+        )
+
+    async def _advance(self, row: Row, ladder: list[Step], hop: int, *, rule: str, ending: str) -> bytes:
+        to = min(hop + 1, len(ladder) - 1)
+        if ending == "transfer":
+            rungs = [place for place, step in enumerate(ladder) if step.served.by == "fallback" and place > hop]
+            to = rungs[0] if rungs else len(ladder) - 1
+        served = ladder[to].served
+        data = {"hop": hop, "rule": rule, "ending": ending, "to": to}
+        if ending == "failed":
+            data["served"] = {
+                "by": served.by,
+                "arm": served.arm,
+                "version": served.version,
+                "reason": served.reason,
+            }
+        event = Event(call=row["id"], key=f"next:{hop}", kind=NEXT, at=self._wall(), data=data)
+        standing = (await self._ledger.append(event)).data
+        if standing["ending"] == "over":
+            return EMPTY
+        if standing["ending"] == "hang_up":
+            return HANGUP
+        _log.info("handed_on", call_id=row["id"], route=row["route"], hop=hop, rule=standing["rule"])
+        return self._render(row, ladder, standing["to"])
+
+    def _failed_hop(self, row: Row, ladder: list[Step], error_url: str, current: int) -> int:
+        """Which handoff Twilio could not make, by the URL it names; by default the one made last."""
+        address = error_url.partition("#")[0]
+        for hop, step in enumerate(ladder):
+            if step.target is None:
+                continue
+            url = handoff_url(step.target, step.parameters, _giving(row, step.served.version or "", hop))
+            if url == address:
+                return hop
+        return current
+
+    async def _with_stream(self, row: Row, hop: int, handoff: Handoff) -> Handoff:
+        events = await self._events(row["id"])
+        told = {e.data.get("event") for e in events if e.kind == STREAM and e.data.get("hop", 0) == hop}
+        sent = [e.at for e in events if e.kind == NEXT and e.data.get("to") == hop]
+        since = sent[0] if sent else row["received_at"]
+        return Handoff(
+            call_status=handoff.call_status,
+            stream_error="stream-error" in told,
+            stream_started="stream-started" in told,
+            seconds=(self._wall() - since) / 1000,
+        )
+
+    # -- rendering -----------------------------------------------------------------------------------------
+
+    def _render(self, row: Row, ladder: list[Step], hop: int) -> bytes:
+        for place in range(min(hop, len(ladder) - 1), len(ladder)):
+            step = ladder[place]
+            if step.target is None:
+                continue
+            version = step.served.version
+            template = (
+                self._template(version, step.parameters)
+                if version is not None
+                else compile_target(step.target, (), public_url=self._public_url)
+            )
+            if template is not None:
+                return template.render(_giving(row, version or "", place))
+        return self._apology
+
+    def _template(self, version: str, parameters: Parameters) -> Template | None:
+        key = (version, parameters)
+        template = self._templates.get(key)
+        if template is None:
+            known = self._snapshot().versions.get(version)
+            if known is None:
+                _log.error("version_unknown", version=version)
+                return None
+            template = compile_target(known.target, parameters, public_url=self._public_url)
+            self._templates[key] = template
+        return template
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    async def _known(self, call_id: str) -> Row | None:
+        try:
+            return await self._book.call(call_id)
+        except Unavailable:
+            return None
+
+    async def _events(self, call_id: str) -> list[Event]:
+        try:
+            return await self._book.events(call_id)
+        except Unavailable:
+            return []
+
+
+def _parameters(live: LiveRoute | None, arm: str | None, version: str | None) -> Parameters:
+    """The arm's parameters, if the arm really runs the version that serves."""
+    if live is None or arm is None:
+        return ()
+    for one in live.route.arms:
+        if one.name == arm and one.version == version:
+            return one.parameters
+    return ()
+
+
+def _giving(row: Row, version: str, hop: int) -> Giving:
+    return Giving(
+        call=row["id"],
+        version=version,
+        route=row["route"] or "",
+        direction=row["direction"],
+        from_=row["from_number"],
+        to=row["to_number"],
+        hop=hop,
+    )
+
+
+def _current_hop(events: list[Event]) -> int:
+    return max((event.data["to"] for event in events if event.kind == NEXT and "to" in event.data), default=0)
+
+
+def _is_stream(step: Step) -> bool:
+    return step.target is not None and ends_by(step.target.kind) == "stream"

@@ -1,0 +1,264 @@
+"""The one place where the parts meet: ``open_gateway`` makes them from the settings and takes them down again."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway import log
+from gateway.calls import FETCHED, FINAL, GIVEN_UP
+from gateway.carrier.client import Carrier, open_carrier
+from gateway.carrier.signature import Keyring, Verifier
+from gateway.errors import Invalid, Problem
+from gateway.livestate import LiveState
+from gateway.model import Event, Target
+from gateway.publishing import Author, Publishing, read_files, read_folders
+from gateway.settings import Settings
+from gateway.storage.bootfile import BootFile
+from gateway.storage.callbook import call_of, events_of, open_calls
+from gateway.storage.engine import AWAY, DOWN, Database
+from gateway.storage.journal import Journal
+from gateway.storage.ledger import Ledger
+from gateway.storage.migrate import migrate
+from gateway.storage.revisions import lock_matured
+from gateway.storage.rows import Row
+from gateway.storage.works import BATCH_LIMIT, Rules
+from gateway.switchboard import Switchboard, Voice
+from gateway.targets import TargetProblems, read_target
+
+_log = log.get("wiring")
+
+MATURE_SECONDS = 5.0
+SWEEP_SECONDS = 60.0
+DRIFT_SECONDS = 60.0
+# A call whose end nobody told is asked about after ten minutes, and given up after a day.
+_ASK_AFTER = 10 * 60_000
+_GIVE_UP_AFTER = 24 * 60 * 60_000
+
+
+def wall_clock() -> int:
+    """Now, in Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Book:
+    """Reads calls for the switchboard."""
+
+    database: Database
+
+    async def call(self, name: str) -> Row | None:
+        """The row of a call, by our id or Twilio's."""
+        async with self.database.read() as connection:
+            return await call_of(connection, name)
+
+    async def events(self, name: str) -> list[Event]:
+        """The events of a call."""
+        async with self.database.read() as connection:
+            return await events_of(connection, name)
+
+
+@dataclass(kw_only=True)
+class Gateway:
+    """An open gateway: its parts, and what the faces show of its health."""
+
+    settings: Settings
+    database: Database
+    ledger: Ledger
+    state: LiveState
+    publishing: Publishing
+    switchboard: Switchboard
+    verifier: Verifier | None
+    carrier: Carrier | None
+    wall: Callable[[], int]
+    drift: list[str] = field(default_factory=list)
+    schema: str = ""
+    draining: bool = False
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> AsyncIterator[Gateway]:
+    """Open every part, and close them in the opposite order.
+
+    The gateway opens without its database too, from the copy of the live state on the disk; it then writes to the
+    journal until the database answers. Raises Unavailable for a schema newer than this gateway's.
+    """
+    async with AsyncExitStack() as stack:
+        database = Database(settings.database.url.get_secret_value())
+        stack.push_async_callback(database.close)
+        data = settings.paths.data
+        ledger = Ledger(
+            database,
+            Journal(data / "journal"),
+            rules=Rules(window=settings.experiments.outcome_window * 1000),
+            wall=wall,
+        )
+        state = LiveState(database, BootFile(data / "live.jsonl"), wall=wall)
+        public_url = settings.server.public_url
+        gateway = Gateway(
+            settings=settings,
+            database=database,
+            ledger=ledger,
+            state=state,
+            publishing=Publishing(database, state, wall=wall),
+            switchboard=Switchboard(
+                ledger=ledger,
+                book=Book(database=database),
+                snapshot=lambda: state.snapshot,
+                holds=lambda: state.holds,
+                route_at=state.route_at,
+                voice=_voice(settings),
+                public_url=public_url,
+                wall=wall,
+            ),
+            verifier=_verifier(settings),
+            carrier=await _carrier(settings, stack),
+            wall=wall,
+        )
+        migrated = await _migrate(gateway)
+        ledger.open()
+        stack.push_async_callback(ledger.close)
+        await state.load()
+        if migrated:
+            await _publish_folders_once(gateway)
+        tasks = [
+            asyncio.create_task(state.watch()),
+            asyncio.create_task(_every(MATURE_SECONDS, lambda: _mature(gateway))),
+            asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(gateway))),
+            asyncio.create_task(_every(DRIFT_SECONDS, lambda: look_for_drift(gateway))),
+        ]
+        if not migrated:
+            tasks.append(asyncio.create_task(_migrate_later(gateway)))
+        stack.push_async_callback(_cancel, tasks)
+        yield gateway
+
+
+def _voice(settings: Settings) -> Voice:
+    fallback: Target | None = None
+    if settings.voice.fallback is not None:
+        try:
+            fallback = read_target(settings.voice.fallback)
+        except TargetProblems as error:
+            place = "voice.fallback"
+            problems = [Problem(place=place, path=path, text=text) for path, text in error.problems]
+            raise Invalid("the settings cannot be used", problems) from error
+    return Voice(unrouted=settings.voice.unrouted, apology=settings.voice.apology, fallback=fallback)
+
+
+def _verifier(settings: Settings) -> Verifier | None:
+    tokens, any_account, shared = settings.twilio.signing_keys()
+    if not (tokens or any_account or shared):
+        return None  # only in settings that were loaded as insecure, for loopback
+    keyring = Keyring(tokens=tokens, any_account=any_account, shared_keys=shared)
+    return Verifier(public_url=settings.server.public_url, keyring=keyring)
+
+
+async def _carrier(settings: Settings, stack: AsyncExitStack) -> Carrier | None:
+    twilio = settings.twilio
+    user, password = twilio.api_key_sid, twilio.api_key_secret
+    if not (user and password):
+        user, password = twilio.account_sid, twilio.auth_token
+    if not (user and password and twilio.account_sid):
+        return None
+    return await stack.enter_async_context(
+        open_carrier(
+            account=twilio.account_sid,
+            user=user,
+            password=password.get_secret_value(),
+            base_url=twilio.api_base_url,
+        )
+    )
+
+
+async def _migrate(gateway: Gateway) -> bool:
+    try:
+        before, after = await migrate(gateway.database)
+    except DOWN as error:
+        _log.error("database_down_at_start", error=str(error).splitlines()[0])
+        return False
+    gateway.schema = after
+    if before != after:
+        _log.info("migrated", before=before or "nothing", after=after)
+    return True
+
+
+async def _migrate_later(gateway: Gateway) -> None:
+    while not await _migrate(gateway):
+        await asyncio.sleep(5)
+
+
+async def _publish_folders_once(gateway: Gateway) -> None:
+    """An empty database starts with what the folders hold; later a difference is only told."""
+    if gateway.state.snapshot.publication:
+        await look_for_drift(gateway)
+        return
+    paths = gateway.settings.paths
+    files = await asyncio.to_thread(read_folders, paths.routes, paths.agents)
+    if not files:
+        _log.warning("nothing_published", routes=str(paths.routes), agents=str(paths.agents))
+        return
+    draft = await asyncio.to_thread(read_files, files)
+    author = Author(name="gateway", door="files", message="the folders at the first start")
+    await gateway.publishing.publish(draft, author)
+
+
+async def look_for_drift(gateway: Gateway) -> None:
+    """Compare the folders with the live state; a difference is a line in the log and on /readyz."""
+    paths = gateway.settings.paths
+    files: dict[str, str] = await asyncio.to_thread(read_folders, paths.routes, paths.agents)
+    drift = await gateway.publishing.drift(files)
+    if drift and drift != gateway.drift:
+        _log.warning("folders_differ", files=", ".join(drift[:10]), count=len(drift))
+    gateway.drift = drift
+
+
+async def _mature(gateway: Gateway) -> None:
+    while await gateway.ledger.mature() >= BATCH_LIMIT:
+        await asyncio.sleep(0)
+    now = gateway.wall()
+    window = gateway.settings.experiments.outcome_window * 1000
+    async with gateway.database.write() as connection:
+        for name in await lock_matured(connection, closed_before=now - window, now=now):
+            _log.info("experiment_stopped", experiment=name)
+
+
+async def sweep(gateway: Gateway) -> int:
+    """Ask Twilio about calls that never got a final status; returns how many were closed."""
+    now, closed = gateway.wall(), 0
+    async with gateway.database.read() as connection:
+        rows = await open_calls(connection, before=now - _ASK_AFTER, limit=100)
+    for row in rows:
+        event = await _asked_about(gateway, row, now)
+        if event is not None:
+            await gateway.switchboard.settle(event)
+            closed += 1
+    return closed
+
+
+async def _asked_about(gateway: Gateway, row: dict[str, Any], now: int) -> Event | None:
+    found = await gateway.carrier.fetch_call(row["sid"]) if gateway.carrier and row["sid"] else None
+    if found is not None and found.status in FINAL:
+        data = {"status": found.status, "duration": found.duration}
+        return Event(call=row["id"], key="fetched", kind=FETCHED, at=now, data=data)
+    if row["received_at"] < now - _GIVE_UP_AFTER:
+        return Event(call=row["id"], key="given_up", kind=GIVEN_UP, at=now, data={"status": "unknown"})
+    return None
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[Any]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except AWAY:
+            continue  # it is tried again next time; the ledger and /readyz tell of the database
+        except Exception:
+            _log.exception("background_task_failed")
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

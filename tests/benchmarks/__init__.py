@@ -1,0 +1,1 @@
+"""Times the voice webhook against a ceiling and two quickstarts, in turn: ``python -m tests.benchmarks``."""

@@ -1,0 +1,1 @@
+"""The servers that the gateway is timed against; each is started as a process of its own."""
