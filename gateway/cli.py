@@ -79,7 +79,9 @@ def _ask(work: Callable[[GatewayClient], Awaitable[Any]]) -> Any:
     return asyncio.run(asked())
 
 
-def _print(answer: Any, as_json: bool, *rows: list[str], head: tuple[str, ...] = (), title: str | None = None) -> None:
+def _print(
+    answer: Any, as_json: bool, *rows: list[str], head: tuple[str, ...] = (), title: str | None = None
+) -> None:
     if as_json:
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
         return

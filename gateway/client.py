@@ -20,8 +20,7 @@ from gateway.errors import (
 )
 
 _KINDS: Mapping[str, type[GatewayError]] = {
-    kind.code: kind
-    for kind in (Conflict, Invalid, Malformed, Moved, NotFound, Refused, Unauthenticated, Unavailable)
+    kind.code: kind for kind in (Conflict, Invalid, Malformed, Moved, NotFound, Refused, Unauthenticated, Unavailable)
 }
 
 

@@ -151,9 +151,10 @@ async def mark_in_folder(connection: AsyncConnection, keys: Iterable[tuple[str, 
 async def open_experiments(connection: AsyncConnection, routes: Sequence[str] | None = None) -> dict[str, Experiment]:
     """The open experiment of each route (of all by default), at its newest epoch, by route."""
     other = epoch.alias()
-    newest = sa.select(sa.func.max(other.c.number)).where(other.c.experiment == experiment.c.id)
+    newest = sa.select(sa.func.max(other.c.number)).where(other.c.experiment == experiment.c.id).correlate(experiment)
     query = (
-        sa.select(experiment, epoch.c.number.label("epoch"), epoch.c.memory)
+        sa.select(experiment, epoch.c.number.label("epoch_number"), epoch.c.memory)
+        .select_from(experiment)
         .join(epoch, (epoch.c.experiment == experiment.c.id) & (epoch.c.number == newest.scalar_subquery()))
         .where(experiment.c.closed_at.is_(None))
     )
@@ -177,7 +178,7 @@ def _experiment(row: Any) -> Experiment:
         status=row.status,
         salt=row.salt,
         coverage_salt=row.coverage_salt,
-        epoch=row.epoch,
+        epoch=row.epoch_number,
         memory=row.memory,
         opened_at=row.opened_at,
         closed_at=row.closed_at,
