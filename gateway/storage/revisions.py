@@ -190,11 +190,11 @@ async def experiment_numbers(connection: AsyncConnection, routes: Sequence[str])
     numbers: dict[str, int] = {}
     for start in range(0, len(routes), _CHUNK):
         rows = await connection.execute(
-            sa.select(experiment.c.route, sa.func.max(experiment.c.number))
+            sa.select(experiment.c.route, sa.func.max(experiment.c.number).label("number"))
             .where(experiment.c.route.in_(routes[start : start + _CHUNK]))
             .group_by(experiment.c.route)
         )
-        numbers |= dict(list(rows.tuples()))
+        numbers |= {row.route: row.number for row in rows}
     return numbers
 
 
