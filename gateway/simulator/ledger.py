@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(kw_only=True, slots=True)
 class Entry:
-    """One call. ``versions`` are the agents it was given to, in order; ``seconds`` is how long the caller was on it."""
+    """One call. ``versions`` are the agents it was given to, in order; ``seconds`` how long it lasted."""
 
     sid: str
     from_: str

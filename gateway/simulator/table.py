@@ -26,7 +26,7 @@ class Row:
 
 def live_table(rows: Sequence[Row], *, url: str, under_way: int, elapsed: int) -> RenderableType:
     """The table with its heading: the address to open, the calls under way, and how to end it."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     for name, justify in (
         ("route", "left"),
         ("arm", "left"),
@@ -34,9 +34,9 @@ def live_table(rows: Sequence[Row], *, url: str, under_way: int, elapsed: int) -
         ("calls", "right"),
         ("share", "right"),
         ("served", "right"),
-        ("completed", "right"),
-        ("seconds", "right"),
-        ("transfers", "right"),
+        ("complete", "right"),
+        ("secs", "right"),
+        ("transfer", "right"),
     ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     last = None

@@ -1,0 +1,74 @@
+"""What the documents say is checked: commands exist, endpoints and verbs are all documented, examples are good."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+from gateway.cli import app
+from gateway.http.api import ENDPOINTS
+from gateway.model import Snapshot
+from gateway.publishing import check, read_files, read_folders
+
+ROOT = Path(__file__).parent.parent
+
+
+def verbs(group: typer.Typer = app, prefix: str = "gateway") -> list[str]:
+    found = [
+        f"{prefix} {command.name or command.callback.__name__}"
+        for command in group.registered_commands
+        if command.callback
+    ]
+    for one in group.registered_groups:
+        if one.typer_instance is not None:
+            found += verbs(one.typer_instance, f"{prefix} {one.name}")
+    return found
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_every_verb_is_documented_and_has_help(verb: str) -> None:
+    assert f"`{verb}`" in (ROOT / "docs/reference/command-line.md").read_text()
+    command = [sys.executable, "-m", *verb.split(), "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Usage" in told.stdout
+
+
+@pytest.mark.parametrize("one", ENDPOINTS, ids=lambda one: f"{one.method} {one.path}")
+def test_every_endpoint_is_documented(one: object) -> None:
+    text = (ROOT / "docs/reference/http-api.md").read_text()
+    method, path = one.method, one.path  # type: ignore[attr-defined]
+    short = "…/" + path.rpartition("/")[2]
+    assert f"{method} {path}`" in text or f"{method} {path}`," in text or f"`{short}`" in text
+
+
+@pytest.mark.parametrize("command", re.findall(r"^gateway ([a-z]+ ?[a-z]*)", (ROOT / "README.md").read_text(), re.MULTILINE))
+def test_every_command_in_the_readme_exists(command: str) -> None:
+    assert any(verb.startswith(f"gateway {command.split(' CA')[0].strip()}") for verb in verbs())
+
+
+def test_every_make_target_in_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE)) <= targets
+
+
+def test_the_examples_are_good() -> None:
+    files = read_folders(ROOT / "routes", ROOT / "config/agents")
+    assert len(files) >= 4
+    check(read_files(files), Snapshot())
+
+
+def test_the_route_in_the_readme_is_good() -> None:
+    block = re.search(r"```toml\n(# routes/support.toml.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    assert tomllib.loads(block[1])["direction"] == "inbound"
+    read_files({"routes/support.toml": block[1]})
+
+
+def test_every_linked_document_exists() -> None:
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for link in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):
+            assert (path.parent / link).exists(), f"{path.name} links to {link}"
