@@ -44,6 +44,7 @@ PIP_COMPILE := ../$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --gen
 lock: .venv/.tested  ## Renew the hash-locked requirement files
 	cd gateway && $(PIP_COMPILE) --extra postgres --build-deps-for editable --output-file ../requirements.lock ../pyproject.toml
 	cd tests && $(PIP_COMPILE) --output-file requirements.lock requirements.in
+	cd tests/benchmarks && ../$(PIP_COMPILE) --output-file requirements.lock requirements.in
 
 clean:  ## Remove what make made (not your data)
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -45,14 +45,17 @@ def test_every_endpoint_is_documented(one: object) -> None:
     assert f"{method} {path}`" in text or f"{method} {path}`," in text or f"`{short}`" in text
 
 
-@pytest.mark.parametrize("command", re.findall(r"^gateway ([a-z]+ ?[a-z]*)", (ROOT / "README.md").read_text(), re.MULTILINE))
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("command", re.findall(r"^gateway ([a-z]+ ?[a-z]*)", README, re.MULTILINE))
 def test_every_command_in_the_readme_exists(command: str) -> None:
     assert any(verb.startswith(f"gateway {command.split(' CA')[0].strip()}") for verb in verbs())
 
 
 def test_every_make_target_in_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"^make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE)) <= targets
+    assert set(re.findall(r"^make ([a-z-]+)", README, re.MULTILINE)) <= targets
 
 
 def test_the_examples_are_good() -> None:
@@ -62,7 +65,7 @@ def test_the_examples_are_good() -> None:
 
 
 def test_the_route_in_the_readme_is_good() -> None:
-    block = re.search(r"```toml\n(# routes/support.toml.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    block = re.search(r"```toml\n(# routes/support.toml.*?)```", README, re.DOTALL)
     assert block is not None
     assert tomllib.loads(block[1])["direction"] == "inbound"
     read_files({"routes/support.toml": block[1]})

@@ -1,10 +1,10 @@
 """Opens the database: two engines behind one face, and the few places where their dialects differ."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from gateway.errors import Unavailable
 
 # A write transaction of the whole gateway is short; waiting longer than this means the database is stuck.
+T = TypeVar("T")
+
 _COMMAND_SECONDS = 10.0
 
 
@@ -35,6 +37,8 @@ class Database:
             self._writer = self._reader = _postgres_engine(self.url)
         else:
             raise ValueError(f"database.url: {self.dialect} is not supported; use sqlite or postgresql")
+        self._direct: sa.Engine | None = None
+        self._direct_driver: Any = None
 
     @property
     def embedded(self) -> bool:
@@ -46,6 +50,23 @@ class Database:
         """One transaction; commits at the end, rolls back on an exception."""
         async with self._writer.begin() as connection:
             yield connection
+
+    async def transact(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do ``work`` in one transaction of its own, without a turn of the event loop for each statement.
+
+        On SQLite it runs as a whole in the writer's thread: with small transactions, as the ledger makes them by
+        the hundred, the ways between the threads cost several times what the statements do.
+        """
+        if not self.embedded:
+            async with self._writer.begin() as connection:
+                return await connection.run_sync(work)
+        async with self._writer.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            if driver is not self._direct_driver:
+                self._direct_driver, self._direct = driver, _direct_engine(driver)
+            # aiosqlite's own thread owns the connection; its queue is the only way to run something there.
+            result: T = await driver._execute(_in_transaction, self._direct, work)
+            return result
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -90,7 +111,9 @@ def _sqlite_engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:
     Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     url = url.set(drivername="sqlite+aiosqlite")
     arguments = {"timeout": 5.0}
-    writer = create_async_engine(url, connect_args=arguments, pool_size=1, max_overflow=0, pool_timeout=5)
+    writer = create_async_engine(
+        url, connect_args=arguments, pool_size=1, max_overflow=0, pool_timeout=5, pool_reset_on_return=None
+    )
     reader = create_async_engine(url, connect_args=arguments, pool_size=4, max_overflow=0, pool_timeout=5)
 
     def _open(pragmas: Sequence[str]) -> Any:
@@ -116,6 +139,20 @@ def _sqlite_engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:
     sa.event.listen(writer.sync_engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
     sa.event.listen(reader.sync_engine, "begin", lambda c: c.exec_driver_sql("BEGIN"))
     return writer, reader
+
+
+def _direct_engine(driver: Any) -> sa.Engine:
+    """A blocking engine over the very connection that an aiosqlite connection wraps."""
+    engine = sa.create_engine(
+        "sqlite://", creator=lambda: driver._conn, poolclass=sa.StaticPool, pool_reset_on_return=None
+    )
+    sa.event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine
+
+
+def _in_transaction(engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
 
 
 def _postgres_engine(url: sa.URL) -> AsyncEngine:

@@ -249,8 +249,10 @@ class Ledger:
             self._resolve(waiting.work, waiting.answer, answer)
 
     async def _commit(self, works: list[Work]) -> list[Any]:
-        async with self._database.write() as connection:
-            answers = await write_batch(connection, self._statements, works, self._rules, self._wall())
+        now = self._wall()
+        answers = await self._database.transact(
+            lambda connection: write_batch(connection, self._statements, works, self._rules, now)
+        )
         self.counters.batches += 1
         self.counters.written += len(works)
         return answers

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.calls import State, derive, facts, merge_outcome
 from gateway.decide import Remembered
@@ -117,43 +116,43 @@ _DERIVED = (
 )
 
 
-async def write_batch(
-    connection: AsyncConnection, statements: Statements, works: Sequence[Work], rules: Rules, now: int
+def write_batch(
+    connection: sa.Connection, statements: Statements, works: Sequence[Work], rules: Rules, now: int
 ) -> list[Any]:
     """Do all works inside the open transaction; returns their answers in the same order."""
     changes = Changes()
     answers: dict[int, Any] = {}
     touched: dict[str, None] = {}
-    await _remember(connection, statements, works, answers)
-    await _record_calls(connection, statements, works, answers, changes, touched)
-    await _append_events(connection, statements, works, answers, touched)
-    outcomes = await _merge_outcomes(connection, works, answers, touched, now)
+    _remember(connection, statements, works, answers)
+    _record_calls(connection, statements, works, answers, changes, touched)
+    _append_events(connection, statements, works, answers, touched)
+    outcomes = _merge_outcomes(connection, works, answers, touched, now)
     for place, work in enumerate(works):
         if isinstance(work, MatureCalls):
-            due = await _due(connection, work)
+            due = _due(connection, work)
             answers[place] = len(due)
             touched.update(dict.fromkeys(due))
     if touched:
-        await _settle(connection, statements, list(touched), outcomes, changes, rules, now)
+        _settle(connection, statements, list(touched), outcomes, changes, rules, now)
     rows = changes.rows()
     if rows:
-        await connection.execute(statements.merge_tally, rows)
+        connection.execute(statements.merge_tally, rows)
     return [answers[place] for place in range(len(works))]
 
 
-async def _remember(
-    connection: AsyncConnection, statements: Statements, works: Sequence[Work], answers: dict[int, Any]
+def _remember(
+    connection: sa.Connection, statements: Statements, works: Sequence[Work], answers: dict[int, Any]
 ) -> None:
     for place, work in enumerate(works):
         if isinstance(work, Remember):
-            answers[place] = await _memory(connection, statements, work)
+            answers[place] = _memory(connection, statements, work)
 
 
-async def _memory(connection: AsyncConnection, statements: Statements, wanted: Remember) -> tuple[Remembered, bool]:
+def _memory(connection: sa.Connection, statements: Statements, wanted: Remember) -> tuple[Remembered, bool]:
     row = {name: getattr(wanted, name) for name in Remember.__slots__}
-    first = (await connection.execute(statements.insert_sticky, row)).first() is not None
+    first = (connection.execute(statements.insert_sticky, row)).first() is not None
     standing = (
-        await connection.execute(
+        connection.execute(
             sa.select(sticky.c.arm, sticky.c.epoch).where(
                 sticky.c.experiment == wanted.experiment,
                 sticky.c.memory == wanted.memory,
@@ -164,8 +163,8 @@ async def _memory(connection: AsyncConnection, statements: Statements, wanted: R
     return Remembered(arm=standing.arm, epoch=standing.epoch), first
 
 
-async def _record_calls(
-    connection: AsyncConnection,
+def _record_calls(
+    connection: sa.Connection,
     statements: Statements,
     works: Sequence[Work],
     answers: dict[int, Any],
@@ -177,13 +176,13 @@ async def _record_calls(
         if isinstance(work, RecordCall):
             row = work.row
             if work.drawn is not None:
-                standing, _ = await _memory(connection, statements, work.drawn)
+                standing, _ = _memory(connection, statements, work.drawn)
                 if standing.arm != work.drawn.arm:
                     row = row | {"analysed": False}
             wanted.append((place, row))
     if not wanted:
         return
-    result = await connection.execute(statements.insert_call, [row for _, row in wanted])
+    result = connection.execute(statements.insert_call, [row for _, row in wanted])
     written = set(result.scalars())
     for place, row in wanted:
         if row["id"] not in written:
@@ -195,13 +194,13 @@ async def _record_calls(
             touched[row["id"]] = None  # its events may have come before it
     missing = [row["id"] for _, row in wanted if row["id"] not in written]
     if missing:
-        rows = await connection.execute(sa.select(call).where(call.c.id.in_(missing)))
+        rows = connection.execute(sa.select(call).where(call.c.id.in_(missing)))
         by_id = {row.id: dict(row._mapping) for row in rows}
         answers.update({place: by_id[row["id"]] for place, row in wanted if row["id"] in by_id})
 
 
-async def _append_events(
-    connection: AsyncConnection,
+def _append_events(
+    connection: sa.Connection,
     statements: Statements,
     works: Sequence[Work],
     answers: dict[int, Any],
@@ -220,14 +219,14 @@ async def _append_events(
         }
         for _, event in reversed(wanted)  # of two with one key the first stands
     }
-    result = await connection.execute(statements.insert_event, list(rows.values()))
+    result = connection.execute(statements.insert_event, list(rows.values()))
     written = {(row.call, row.key) for row in result}
     touched.update(dict.fromkeys(name for name, _ in written))
     standing = {(event.call, event.key): event for _, event in reversed(wanted) if (event.call, event.key) in written}
     missing = [event for _, event in wanted if (event.call, event.key) not in written]
     for event in missing:
         row = (
-            await connection.execute(
+            connection.execute(
                 sa.select(call_event).where(call_event.c.call == event.call, call_event.c.key == event.key)
             )
         ).one()
@@ -235,8 +234,8 @@ async def _append_events(
     answers.update({place: standing[event.call, event.key] for place, event in wanted})
 
 
-async def _merge_outcomes(
-    connection: AsyncConnection,
+def _merge_outcomes(
+    connection: sa.Connection,
     works: Sequence[Work],
     answers: dict[int, Any],
     touched: dict[str, None],
@@ -248,18 +247,16 @@ async def _merge_outcomes(
         if not isinstance(work, PutOutcome):
             continue
         known = (
-            await connection.execute(
-                sa.select(call.c.id, call.c.experiment).where(named(work.call)).with_for_update()
-            )
+            connection.execute(sa.select(call.c.id, call.c.experiment).where(named(work.call)).with_for_update())
         ).first()
         if known is None:
             answers[place] = None
             continue
         old = merged.get(known.id)
         if old is None:
-            row = (await connection.execute(sa.select(outcome).where(outcome.c.call == known.id))).first()
+            row = (connection.execute(sa.select(outcome).where(outcome.c.call == known.id))).first()
             old = dict(row._mapping) if row else {"call": known.id, "body": {}, "received_at": work.at}
-        locked = known.experiment is not None and await connection.scalar(
+        locked = known.experiment is not None and connection.scalar(
             sa.select(experiment.c.locked_at).where(experiment.c.id == known.experiment)
         )
         merged[known.id] = old | {
@@ -272,15 +269,15 @@ async def _merge_outcomes(
     return merged
 
 
-async def _due(connection: AsyncConnection, work: MatureCalls) -> list[str]:
-    result = await connection.execute(
+def _due(connection: sa.Connection, work: MatureCalls) -> list[str]:
+    result = connection.execute(
         sa.select(call.c.id).where(call.c.mature_at <= work.now).order_by(call.c.mature_at).limit(work.limit)
     )
     return list(result.scalars())
 
 
-async def _settle(
-    connection: AsyncConnection,
+def _settle(
+    connection: sa.Connection,
     statements: Statements,
     ids: list[str],
     merged: Mapping[str, dict[str, Any]],
@@ -289,21 +286,19 @@ async def _settle(
     now: int,
 ) -> None:
     """Derive each touched call anew from all that is known of it, and correct the tallies by the difference."""
-    rows = (
-        await connection.execute(sa.select(call).where(call.c.id.in_(ids)).order_by(call.c.id).with_for_update())
-    ).all()
+    rows = (connection.execute(sa.select(call).where(call.c.id.in_(ids)).order_by(call.c.id).with_for_update())).all()
     if not rows:
         return
     if merged:
-        await connection.execute(statements.put_outcome, list(merged.values()))
+        connection.execute(statements.put_outcome, list(merged.values()))
     events: dict[str, list[Event]] = {}
-    for told in await connection.execute(sa.select(call_event).where(call_event.c.call.in_(ids))):
+    for told in connection.execute(sa.select(call_event).where(call_event.c.call.in_(ids))):
         events.setdefault(told.call, []).append(event_of(told))
-    stored = await connection.execute(sa.select(outcome).where(outcome.c.call.in_(ids)))
+    stored = connection.execute(sa.select(outcome).where(outcome.c.call.in_(ids)))
     outcomes = {row.call: row.body for row in stored}
     tests = {row.experiment for row in rows if row.experiment}
     locked = set(
-        await connection.scalars(
+        connection.scalars(
             sa.select(experiment.c.id).where(experiment.c.id.in_(tests), experiment.c.locked_at.is_not(None))
         )
         if tests
@@ -317,7 +312,7 @@ async def _settle(
         if row.analysed and row.experiment not in locked:
             update["new_counted"] = _count(row, update, state, body, changes)
         updates.append(update)
-    await connection.execute(statements.update_call, updates)
+    connection.execute(statements.update_call, updates)
 
 
 def _announced(row: Any) -> str:
