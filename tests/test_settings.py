@@ -124,8 +124,7 @@ def test_the_public_url_follows_the_port(load: Load) -> None:
 def test_every_key_can_be_overridden_by_its_variable(key: str, load: Load) -> None:
     """A value that no key takes is refused under the variable's own name, so the variable was heard."""
     name = environment_name(key)
-    found = _problems(load, "", {**TOKEN, name: " "})
-    assert found == {f"{name} {key}": "is empty; give it a value or remove it"}
+    assert f"{name} {key}" in _problems(load, "", {**TOKEN, name: " "})
 
 
 # What is refused, and in which words

@@ -140,17 +140,14 @@ def test_only_a_plain_first_handoff_is_filled_in(kind: str) -> None:
 
 @pytest.mark.parametrize("mark", ["\ufdd00\ufdd0", "\ufdd0", "%EF%B7%900%EF%B7%90", "%EF%B7%90", "\0", "{0}", "%s"])
 def test_words_that_look_like_our_marks_stay_the_operators_own(mark: str) -> None:
-    for written in (
-        {"kind": "stream", "url": "wss://agents.example.com", "parameters": {"prompt": mark}},
-        {
-            "kind": "webhook",
-            "url": "https://agents.example.com/?a=%EF%B7%901%EF%B7%90",
-            "parameters": {"prompt": mark},
-        },
+    parameters = {"prompt": mark}
+    for kind, url in (
+        ("stream", "wss://agents.example.com"),
+        ("webhook", "https://agents.example.com/?a=%EF%B7%901%EF%B7%90"),
     ):
-        made = template(written)
+        made = template({"kind": kind, "url": url, "parameters": parameters})
         assert made.render(HANDOFF) == made.build(HANDOFF)
-        assert received(written["kind"], made.render(HANDOFF))["prompt"] == carried(mark)
+        assert received(kind, made.render(HANDOFF))["prompt"] == carried(mark)
 
 
 class TestWhatWins:
