@@ -41,6 +41,9 @@ bench: .venv/.tested  ## Time the voice webhook against its peers on this machin
 	$(BIN)/python -m tests.benchmarks
 
 PIP_COMPILE := ../$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-options --no-header
+kill-test: .venv/.tested  ## Kill the server under load, thirty times
+	GATEWAY_KILLS=30 $(BIN)/pytest tests/campaigns
+
 lock: .venv/.tested  ## Renew the hash-locked requirement files
 	cd gateway && $(PIP_COMPILE) --extra postgres --build-deps-for editable --output-file ../requirements.lock ../pyproject.toml
 	cd tests && $(PIP_COMPILE) --output-file requirements.lock requirements.in

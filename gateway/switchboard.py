@@ -71,8 +71,11 @@ class Switchboard:
         route_at: Callable[[str, int], Awaitable[LiveRoute | None]],
         voice: Voice,
         public_url: str,
+        secret: Callable[[str], str],
         wall: Callable[[], int],
     ) -> None:
+        """``secret`` gives the text of an environment variable that a target names, or raises LookupError."""
+        self._secret = secret
         self._ledger = ledger
         self._book = book
         self._snapshot = snapshot
@@ -140,7 +143,7 @@ class Switchboard:
         if target is None:
             return self._apology
         try:
-            template = compile_target(target, (), public_url=self._public_url)
+            template = self._compiled(target, ())
             giving = Giving(call="unknown", version="", route="", direction="inbound", from_="", to=called, hop=9)
             return template.render(giving)
         except Exception:
@@ -271,9 +274,7 @@ class Switchboard:
                 continue
             version = step.served.version
             template = (
-                self._template(version, step.parameters)
-                if version is not None
-                else compile_target(step.target, (), public_url=self._public_url)
+                self._template(version, step.parameters) if version is not None else self._compiled(step.target, ())
             )
             if template is not None:
                 return template.render(_giving(row, version or "", place))
@@ -287,9 +288,12 @@ class Switchboard:
             if known is None:
                 _log.error("version_unknown", version=version)
                 return None
-            template = compile_target(known.target, parameters, public_url=self._public_url)
+            template = self._compiled(known.target, parameters)
             self._templates[key] = template
         return template
+
+    def _compiled(self, target: Target, parameters: Parameters) -> Template:
+        return compile_target(target, parameters, public_url=self._public_url, secret=self._secret)
 
     # -- reading -------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """The one place where the parts meet: ``open_gateway`` makes them from the settings and takes them down again."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -111,6 +112,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
                 route_at=state.route_at,
                 voice=_voice(settings),
                 public_url=public_url,
+                secret=os.environ.__getitem__,
                 wall=wall,
             ),
             verifier=_verifier(settings),

@@ -1,0 +1,182 @@
+"""Who answers, and why: the split is fair, repeatable, and independent of everything else."""
+
+import math
+from dataclasses import replace
+from hashlib import blake2b
+
+import pytest
+
+from gateway.decide import BUCKETS, Remembered, assign, bucket, decide, drawn, memory_key, wants_memory
+from gateway.model import Call, Experiment, Hold, LiveRoute, Route, Snapshot
+from gateway.routefile import build_route
+
+SALT, OTHER_SALT = b"a salt of sixteen", b"quite another one"
+CALL = Call(
+    id="CA1", sid="CA1", account="AC1", direction="inbound", from_="+14155551234", to="+14155550100", at=1_000
+)
+
+
+def route(split: dict[str, float], **test: object) -> Route:
+    versions = {arm: f"support@{number}" for number, arm in enumerate(sorted(split), start=3)}
+    return build_route(
+        "support",
+        {
+            "direction": "inbound",
+            "numbers": ["+14155550100"],
+            "versions": versions,
+            "ab_test": {"enabled": True, "split": split, **test},
+        },
+    )
+
+
+def experiment(**changes: object) -> Experiment:
+    base = Experiment(
+        id="support-1",
+        route="support",
+        number=1,
+        name="",
+        unit="call",
+        status="running",
+        salt=SALT,
+        coverage_salt=OTHER_SALT,
+        epoch=3,
+        memory=2,
+        opened_at=0,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def live(split: dict[str, float] | None = None, **test: object) -> LiveRoute:
+    return LiveRoute(route=route(split or {"a": 50, "b": 50}, **test), revision=7, experiment=experiment())
+
+
+def snapshot(one: LiveRoute) -> Snapshot:
+    return Snapshot(routes={"support": one}, numbers={"+14155550100": one})
+
+
+@pytest.mark.parametrize(
+    ("unit", "salt", "place"),
+    [("CA" + "0" * 32, b"salt", 391_038), ("+14155551234", b"salt", 945_195), ("CA" + "0" * 32, b"other", 957_261)],
+)
+def test_the_bucket_is_the_published_hash(unit: str, salt: bytes, place: int) -> None:
+    by_hand = int.from_bytes(blake2b(unit.encode(), key=salt, digest_size=8).digest(), "big") % 1_000_000
+    assert bucket(unit, salt) == by_hand == place
+
+
+@pytest.mark.parametrize(
+    ("split", "uppers"),
+    [
+        ({"a": 50, "b": 50}, [500_000, 1_000_000]),
+        ({"a": 80, "b": 20}, [800_000, 1_000_000]),
+        ({"a": 99, "b": 1}, [990_000, 1_000_000]),
+        ({"a": 34, "b": 33, "c": 33}, [340_000, 670_000, 1_000_000]),
+        ({"a": 1, "b": 1, "c": 1}, [333_333, 666_667, 1_000_000]),
+        ({"a": 0.1, "b": 0.2}, [333_333, 1_000_000]),
+        ({"a": 0, "b": 5}, [0, 1_000_000]),
+        ({"a": 5, "b": 0}, [1_000_000, 1_000_000]),
+    ],
+)
+def test_weights_become_stretches_of_buckets(split: dict[str, float], uppers: list[int]) -> None:
+    assert [arm.upper for arm in route(split).arms] == uppers
+
+
+@pytest.fixture(scope="module")
+def places() -> list[int]:
+    return [bucket(f"CA{number:032x}", SALT) for number in range(1_000_000)]
+
+
+@pytest.mark.parametrize(
+    "split", [{"a": 50, "b": 50}, {"a": 80, "b": 20}, {"a": 99, "b": 1}, {"a": 34, "b": 33, "c": 33}]
+)
+def test_a_million_calls_split_as_the_weights_say(places: list[int], split: dict[str, float]) -> None:
+    one, n = route(split), len(places)
+    uppers = [arm.upper for arm in one.arms]
+    low = 0
+    for arm, upper in zip(one.arms, uppers, strict=True):
+        got = sum(low <= place < upper for place in places)
+        assert abs(got - n * arm.share) < 5 * math.sqrt(n * arm.share * (1 - arm.share)) + 1
+        low = upper
+
+
+def test_two_experiments_do_not_share_their_luck(places: list[int]) -> None:
+    other = [bucket(f"CA{number:032x}", OTHER_SALT) < 500_000 for number in range(200_000)]
+    both = sum(here < 500_000 and there for here, there in zip(places, other, strict=False))
+    assert abs(both - 50_000) < 5 * math.sqrt(200_000 * 0.25 * 0.75)
+
+
+def test_coverage_and_arm_are_independent() -> None:
+    one = live({"a": 50, "b": 50}, coverage=0.1)
+    given = [assign(one, replace(CALL, id=f"CA{number:032x}")) for number in range(100_000)]
+    covered = [assignment for assignment in given if assignment.reason == "split"]
+    assert abs(len(covered) - 10_000) < 5 * math.sqrt(100_000 * 0.1 * 0.9)
+    in_b = sum(assignment.arm == "b" for assignment in covered)
+    assert abs(in_b - len(covered) / 2) < 5 * math.sqrt(len(covered) / 4)
+    rest = [assignment for assignment in given if assignment.reason == "uncovered"]
+    assert {(one.arm, one.analysed) for one in rest} == {("a", False)}
+
+
+def test_every_bucket_has_an_arm() -> None:
+    one = route({"a": 0, "b": 1, "c": 2, "d": 0})
+    assert {drawn(one, place).name for place in (0, 333_332)} == {"b"}
+    assert {drawn(one, place).name for place in (333_333, BUCKETS - 1)} == {"c"}
+
+
+def test_off_means_the_control_unless_a_winner_is_named() -> None:
+    off = LiveRoute(route=replace(route({"a": 1, "b": 1}), enabled=False), revision=7)
+    assert (assign(off, CALL).arm, assign(off, CALL).reason) == ("a", "off")
+    won = replace(off, route=replace(off.route, winner="b"))
+    assert (assign(won, CALL).arm, assign(won, CALL).reason, assign(won, CALL).analysed) == ("b", "winner", False)
+
+
+def test_a_test_number_is_forced_and_never_analysed() -> None:
+    given = assign(live(test_numbers={"+14155551234": "b"}), CALL)
+    assert (given.arm, given.reason, given.analysed, given.bucket) == ("b", "test_number", False, None)
+
+
+def test_a_sticky_caller_keeps_the_first_arm_and_its_epoch() -> None:
+    one = live(unit="caller")
+    fresh = assign(one, CALL)
+    assert fresh.reason == "split"
+    assert fresh == assign(one, replace(CALL, id="CA2"))
+    other = "a" if fresh.arm == "b" else "b"
+    kept = assign(one, CALL, remembered=Remembered(arm=other, epoch=1))
+    assert (kept.arm, kept.reason, kept.epoch, kept.analysed) == (other, "sticky", 1, True)
+
+
+@pytest.mark.parametrize(
+    "number", ["anonymous", "", "+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"]
+)
+def test_a_withheld_number_is_a_caller_of_its_own(number: str) -> None:
+    one = live(unit="caller")
+    call = replace(CALL, from_=number)
+    assert not wants_memory(one, call)
+    given = assign(one, call)
+    assert (given.reason, given.bucket) == ("withheld", bucket("CA1", SALT))
+
+
+def test_the_memory_does_not_tell_the_number() -> None:
+    key = memory_key(experiment(), "+14155551234")
+    assert b"4155551234" not in key
+    assert key != memory_key(experiment(salt=OTHER_SALT), "+14155551234")
+
+
+@pytest.mark.parametrize(
+    ("to", "by", "version"),
+    [("b", "version", "support@4"), ("support@9", "version", "support@9"), ("fallback", "fallback", None)],
+)
+def test_a_hold_overrides_who_serves_and_nothing_else(to: str, by: str, version: str | None) -> None:
+    hold = Hold(route="support", to=to, author="kim", reason="noise", set_at=0, until=2_000)
+    held = decide(snapshot(live()), CALL, {"support": hold})
+    free = decide(snapshot(live()), CALL, {})
+    assert held.assignment is not None
+    assert free.assignment is not None
+    assert (held.served.by, held.served.version, held.served.reason) == (by, version, "hold")
+    assert held.assignment == replace(free.assignment, analysed=False)
+    assert decide(snapshot(live()), replace(CALL, at=2_000), {"support": hold}) == replace(
+        free, assignment=free.assignment
+    )
+
+
+def test_a_number_that_no_route_names_is_unrouted() -> None:
+    lost = decide(snapshot(live()), replace(CALL, to="+14155550999"), {})
+    assert (lost.assignment, lost.served.by) == (None, "unrouted")
