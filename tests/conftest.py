@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -26,6 +27,22 @@ from gateway.wiring import Gateway, open_gateway
 ACCOUNT = "AC" + "0" * 31 + "1"
 TOKEN = "a secret of this account"
 ADMIN = "gw_the_admin"
+NOBODY = "http://127.0.0.1:9"  # where nothing listens
+
+
+def _loopback_only(event: str, details: tuple[Any, ...]) -> None:
+    """No test may speak to anything but this machine."""
+    if event == "socket.connect" and isinstance(details[1], tuple):
+        host = str(details[1][0])
+    elif event == "socket.getaddrinfo":
+        host = details[0].decode() if isinstance(details[0], bytes) else str(details[0])
+    else:
+        return
+    if host not in ("127.0.0.1", "::1", "localhost", "None", socket.gethostname()):
+        raise RuntimeError(f"a test would speak to {host}")
+
+
+sys.addaudithook(_loopback_only)
 
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci")
@@ -155,6 +172,7 @@ def settings_for(folder: Path, database_url: str, **environ: str) -> Settings:
         "GATEWAY_PATHS__AGENTS": str(folder / "agents"),
         "GATEWAY_PATHS__DATA": str(folder / "data"),
         "GATEWAY_AUTH__ADMIN_TOKEN": ADMIN,
+        "GATEWAY_TWILIO__API_BASE_URL": NOBODY,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         "TWILIO_AUTH_TOKEN": TOKEN,
         **environ,

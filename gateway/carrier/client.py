@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from twilio.base.exceptions import TwilioRestException
+from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
@@ -131,12 +131,18 @@ async def open_carrier(*, account: str, user: str, password: str, base_url: str 
 async def _asked(request: Any) -> Any:
     try:
         return await request
-    except TwilioRestException as error:
-        if error.status == 404:
-            raise NotFound(f"Twilio does not know it: {error.msg}") from error
-        if error.status >= 500 or error.status == 429:
-            raise Unavailable(f"Twilio answered {error.status}; try again shortly") from error
-        raise Invalid(f"Twilio refused ({error.status}, code {error.code}): {error.msg}") from error
+    except TwilioException as error:
+        # Of a list that cannot be had the library only raises its base error, with the answer as an argument.
+        answer = error if isinstance(error, TwilioRestException) else error.args[-1]
+        status = getattr(answer, "status", None) or getattr(answer, "status_code", 0)
+        said = getattr(answer, "msg", None) or "see the account's debugger"
+        if status == 404:
+            raise NotFound(f"Twilio does not know it: {said}") from error
+        if 400 <= status < 500 and status != 429:
+            raise Invalid(
+                f"Twilio refused with {status}, code {getattr(answer, 'code', 'unknown')}: {said}"
+            ) from error
+        raise Unavailable(f"Twilio answered {status}; try again shortly") from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise Unavailable("Twilio's API does not answer; try again shortly") from error
 

@@ -44,7 +44,8 @@ class _Connection(RequestHandler):
 
 class _Server(web.Server):
     def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
+        # Nobody has reason to send us a compressed body, and unpacking a broken one takes the connection down.
+        return _Connection(self, loop=self._loop, **(self._kwargs | {"auto_decompress": False}))
 
 
 class Runner(web.AppRunner):

@@ -26,23 +26,21 @@ def check_together(
     removed routes is passed over. ``places`` names the file of every route that is checked. The cost grows with
     the routes that are checked, not with all.
     """
-    checked = sorted(routes if changed is None else changed)
+    checked = frozenset(routes if changed is None else changed)
     unknown = {arm.version for name in checked for arm in routes[name].arms if arm.version not in versions}
     hints = _nearest(unknown, versions) if unknown else {}
     problems = []
     taken: dict[str, str] = {}
-    for name in checked:
+    for name in sorted(checked):
         route = routes[name]
         faults = [fault for arm in route.arms for fault in _arm_faults(route, arm, versions, hints)]
-        if route.direction == "inbound":
-            for number in route.numbers:
-                owner = taken.setdefault(number, name)
-                before = (numbers or {}).get(number, name)
-                if owner == name and before in routes and before not in checked:
-                    owner = before
-                if owner != name:
-                    text = f'{number} is on route "{owner}" and on route "{name}": one inbound route only can take it'
-                    faults.append(("numbers", text))
+        for number in route.numbers if route.direction == "inbound" else ():
+            before = (numbers or {}).get(number, name)
+            stays = before in routes and before not in checked
+            owner = before if stays else taken.setdefault(number, name)
+            if owner != name:
+                text = f'{number} is on route "{owner}" and on route "{name}": only one inbound route can take it'
+                faults.append(("numbers", text))
         problems += [Problem(place=places[name], path=path, text=text) for path, text in faults]
     return problems
 
@@ -59,10 +57,8 @@ def _arm_faults(
     elif version.status == "retired":
         yield path, f"{says}, which is retired: name a published version"
     elif arm.parameters and not KINDS[version.target.kind].hands_over:
-        yield (
-            path,
-            f"{arm.version} is a {version.target.kind} target, which cannot be given anything: drop parameters",
-        )
+        kind = version.target.kind
+        yield f"{path}.parameters", f"{arm.version} is a {kind} target, which cannot be given anything: drop them"
     elif arm.parameters:
         # Without an arm's parameters a target is what it was when its agent was read.
         yield from ((f"{path}.parameters", text) for text in check_limits(version.target, arm.parameters))

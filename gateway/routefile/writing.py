@@ -7,7 +7,7 @@ from typing import Any
 import tomlkit
 from tomlkit.container import OutOfOrderTableProxy
 from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import AbstractTable, Array, InlineTable
+from tomlkit.items import AbstractTable, AoT, Array, InlineTable, Table
 
 from gateway.routefile.reading import agent_body, route_body
 
@@ -68,7 +68,17 @@ def _amend(table: Any, before: Mapping[str, Any], body: Mapping[str, Any], path:
         elif isinstance(there, Array) and _are_texts(old) and _are_texts(value):
             _amend_list(there, value)
         else:
-            table[key] = _item(value, (*path, key), inline=isinstance(table, InlineTable))
+            _put(table, key, _item(value, (*path, key), inline=isinstance(table, InlineTable)))
+
+
+def _put(table: Any, key: str, item: Any) -> None:
+    """Replaces a value, or adds one behind the last: tomlkit would add it below the comment of the table that follows."""
+    container = table.value if isinstance(table, Table) else table
+    plain = [name for name, there in getattr(container, "body", ()) if name and not isinstance(there, Table | AoT)]
+    if key in table or not plain or isinstance(item, Table):
+        table[key] = item
+    else:
+        container._insert_after(plain[-1], key, item)
 
 
 def _are_texts(value: Any) -> bool:

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from twilio.request_validator import RequestValidator
 
-from tests.conftest import ACCOUNT, ADMIN, TOKEN, free_port, write_files
+from tests.conftest import ACCOUNT, ADMIN, NOBODY, TOKEN, free_port, write_files
 
 KILLS = int(os.environ.get("GATEWAY_KILLS", "3"))
 CLIENTS = 16
@@ -60,6 +60,7 @@ class Server:
             "GATEWAY_PATHS__DATA": str(self.folder / "data"),
             "GATEWAY_AUTH__ADMIN_TOKEN": ADMIN,
             "GATEWAY_LOG__LEVEL": "warning",
+            "GATEWAY_TWILIO__API_BASE_URL": NOBODY,
             "TWILIO_ACCOUNT_SID": ACCOUNT,
             "TWILIO_AUTH_TOKEN": TOKEN,
         }

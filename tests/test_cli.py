@@ -1,0 +1,104 @@
+"""The command line against a running gateway, as an operator types it."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import ADMIN, FILES, NOBODY, Running, free_port, write_files
+
+
+async def gateway(
+    served: Running | None, *words: str, folder: Path | None = None, token: str = ADMIN
+) -> tuple[int, str]:
+    """Run one command; its exit code and everything it printed."""
+    environ = {"PATH": os.environ["PATH"], "COLUMNS": "200", "NO_COLOR": "1"}
+    if served is not None:
+        environ |= {"GATEWAY_URL": served.url, "GATEWAY_TOKEN": token}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "gateway",
+        *words,
+        env=environ,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, said.decode()
+
+
+async def test_an_operator_reads_and_changes_a_running_gateway(served: Running, tmp_path: Path) -> None:
+    call = "CA" + "5" * 32
+    await served.ring(CallSid=call)
+    code, said = await gateway(served, "calls", "list")
+    assert (code, call in said) == (0, True)
+    code, said = await gateway(served, "calls", "explain", call, "--json")
+    assert json.loads(said)["explanation"]["agrees"] is True
+    code, said = await gateway(served, "experiments", "results", "support-1")
+    assert (code, "support@4" in said) == (0, True)
+    folders = ("--routes", str(tmp_path / "routes"), "--agents", str(tmp_path / "agents"))
+    code, said = await gateway(served, "routes", "plan", *folders)
+    assert (code, "nothing would change" in said) == (0, True)
+    route = tmp_path / "routes/support.toml"
+    route.write_text(route.read_text().replace("a = 50, b = 50", "a = 80, b = 20"))
+    code, said = await gateway(served, "routes", "publish", "-m", "less of b", *folders)
+    assert (code, "ab_test.split.b: 50 -> 20" in said) == (0, True)
+    code, said = await gateway(served, "routes", "rollback", "support", "--to", "1")
+    assert code == 0
+    code, said = await gateway(served, "routes", "export", *folders)
+    assert "a = 50, b = 50" in route.read_text()
+    code, said = await gateway(served, "tokens", "create", "kim", "--role", "viewer")
+    secret = said.strip()
+    code, said = await gateway(served, "routes", "publish", "-m", "mine", *folders, token=secret)
+    assert (code, "needs editor" in said) == (1, True)
+
+
+async def test_check_tells_every_problem_without_a_server(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    folders = ("--routes", str(tmp_path / "routes"), "--agents", str(tmp_path / "agents"))
+    code, said = await gateway(None, "routes", "check", *folders)
+    assert (code, f"{len(FILES)} files, no problem" in said) == (0, True)
+    (tmp_path / "routes/bad.toml").write_text(
+        'direction = "sideways"\nnumbers = [14155550100]\n[versions]\nb = "latest"\n'
+    )
+    code, said = await gateway(None, "routes", "check", *folders)
+    assert code == 1
+    for culprit in ("routes/bad.toml", "direction", "quote the number", "versions.b"):
+        assert culprit in said
+
+
+async def test_without_a_gateway_the_error_says_where_it_looked() -> None:
+    code, said = await gateway(None, "routes", "list")
+    assert (code, "no gateway answers at http://127.0.0.1:8080" in said) == (1, True)
+
+
+async def test_serve_refuses_to_start_unsafe_and_stops_cleanly(tmp_path: Path) -> None:
+    code, said = await gateway(None, "serve", folder=tmp_path)
+    assert (code, "auth" in said) == (1, True)
+    write_files(tmp_path)
+    port = free_port()
+    environ = {
+        "PATH": os.environ["PATH"],
+        "GATEWAY_SERVER__PORT": str(port),
+        "GATEWAY_PATHS__AGENTS": "agents",
+        "GATEWAY_TWILIO__API_BASE_URL": NOBODY,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "serve", "--insecure-dev", env=environ, cwd=tmp_path, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        async for line in process.stderr:
+            if b"serving" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        rest = await process.stderr.read()
+        assert await process.wait() == 0
+    assert b"stopped" in rest
+    assert b"Traceback" not in rest
