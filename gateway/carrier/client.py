@@ -134,7 +134,7 @@ async def _asked(request: Any) -> Any:
     except TwilioException as error:
         # Of a list that cannot be had the library only raises its base error, with the answer as an argument.
         answer = error if isinstance(error, TwilioRestException) else error.args[-1]
-        status = getattr(answer, "status", None) or getattr(answer, "status_code", 0)
+        status = int(getattr(answer, "status", 0) or getattr(answer, "status_code", 0))
         said = getattr(answer, "msg", None) or "see the account's debugger"
         if status == 404:
             raise NotFound(f"Twilio does not know it: {said}") from error

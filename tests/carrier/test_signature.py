@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from multidict import MultiDict
-from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+from twilio.request_validator import RequestValidator
 
 from gateway.carrier.forms import parse_form, read_call, unique
 from gateway.carrier.signature import Keyring, Verifier, body_matches, matches

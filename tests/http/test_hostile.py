@@ -21,7 +21,8 @@ async def post(served: Running, body: bytes, *, path: str = "/twilio/voice", **h
 
 
 def signature(served: Running, pairs: Any, path: str = "/twilio/voice") -> str:
-    return RequestValidator(TOKEN).compute_signature(served.url + path, pairs)
+    signed: str = RequestValidator(TOKEN).compute_signature(served.url + path, pairs)
+    return signed
 
 
 @pytest.mark.parametrize(
