@@ -72,7 +72,7 @@ def _amend(table: Any, before: Mapping[str, Any], body: Mapping[str, Any], path:
 
 
 def _put(table: Any, key: str, item: Any) -> None:
-    """Replaces a value, or adds one behind the last; tomlkit itself would add it below a comment on the next table."""
+    """Replaces a value, or adds one behind the last; tomlkit would add it below a comment on the next table."""
     container = table.value if isinstance(table, Table) else table
     plain = [name for name, there in getattr(container, "body", ()) if name and not isinstance(there, Table | AoT)]
     if key in table or not plain or isinstance(item, Table):

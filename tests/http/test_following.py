@@ -49,6 +49,14 @@ async def test_a_failing_version_goes_down_the_whole_ladder(served: Running) -> 
     assert body["served"]["by"] == "none"  # type: ignore[index]
 
 
+async def test_a_dialled_agent_that_was_never_bridged_has_failed(served: Running) -> None:
+    call = await ring_until(served, "support@4")
+    dialled = {"CallSid": call, "CallStatus": "in-progress", "DialCallStatus": "completed", "DialBridged": "false"}
+    assert "support@3" in (await served.ring(f"/twilio/next/{call}?hop=0", **dialled)).text
+    talked = dialled | {"DialBridged": "true"}
+    assert "<Hangup" in (await served.ring(f"/twilio/next/{call}?hop=1", **talked)).text
+
+
 async def test_a_stream_that_started_ends_the_call(served: Running) -> None:
     call = await ring_until(served, "support@3")
     stream = {"CallSid": call, "StreamSid": "MZ1", "StreamEvent": "stream-started"}

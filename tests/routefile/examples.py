@@ -2,7 +2,6 @@
 
 import copy
 import tomllib
-from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -201,8 +200,3 @@ def routes(draw: st.DrawFn) -> Tree:
     if draw(st.booleans()):
         tree["fallback"] = {"kind": "stream", "url": "wss://example.com/x", "parameters": draw(parameters)}
     return tree
-
-
-def readers() -> list[tuple[Callable[..., Any], Tree]]:
-    """Both readers with a good tree for each."""
-    return [(read_route, ROUTE), (read_agent, AGENT)]
