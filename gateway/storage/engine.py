@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from gateway.errors import Unavailable
 
-# A write transaction of the whole gateway is short; waiting longer than this means the database is stuck.
 T = TypeVar("T")
 
+# A write transaction of the whole gateway is short; waiting longer than this means the database is stuck.
 _COMMAND_SECONDS = 10.0
 
 
