@@ -5,10 +5,10 @@ every form field as name and value with nothing between, sorted by name. HMAC-SH
 token, or HMAC-SHA256 with a SharedKey that the settings header names.
 
 What a good signature does not say. No time is signed: a captured request verifies for ever. No mark stands
-between names and values: whoever has a captured request can move such a border and it still verifies. A border can
-only be moved, never a character invented, so ``CallSid`` can be lost (refused where the form is read), lengthened
-by the fields that sort after it, or another field can be swallowed by its neighbour. Fields may not repeat
-(``forms.unique``), since equal repeats are signed once.
+between URL, names and values: whoever holds a captured request can move such a border and it still verifies. That
+can invent no character, but a field can be swallowed by its neighbour or by the end of the query, and ``CallSid`` can
+be lost (refused where the form is read), cut short, or lengthened. Equal repeats are signed once, which is why
+``forms.unique`` takes no repeats at all.
 """
 
 import hmac
@@ -173,13 +173,13 @@ class Verifier:
         if header:
             places.append((header.host, header.port))
         path, mark, query = raw_path.partition("?")
-        slashed = path[:-1] if path.endswith("/") else path + "/"
-        given = [
-            (replace(base, scheme=scheme, host=name, port=port, prefix=prefix), path)
-            for scheme, (name, port), prefix, path in product(
-                schemes, places, (base.prefix, ""), (raw_path, slashed + mark + query)
+        slashed = (path[:-1] if path.endswith("/") else path + "/") + mark + query
+        given = {
+            (replace(base, scheme=scheme, host=name, port=port, prefix=prefix), asked): None
+            for scheme, (name, port), prefix, asked in product(
+                schemes, places, (base.prefix, ""), (raw_path, slashed)
             )
-        ]
+        }
         yield from sorted(given, key=lambda one: len(_cures(base, one[0], raw_path, one[1])))
 
 

@@ -130,9 +130,13 @@ async def _signed_form(request: web.Request) -> Fields | web.Response:
             _log.warning("signature_refused", path=request.path, reason=reason)
             return _plain(403, "the signature does not match")
     try:
-        return unique(pairs)
+        fields = unique(pairs)
     except Malformed as error:
         return _malformed(error)
+    if b"%00" in body or b"\x00" in body:
+        # PostgreSQL cannot store a NUL, and nobody's name or number has one.
+        fields = {name: value.replace("\x00", "") for name, value in fields.items()}
+    return fields
 
 
 def _handoff(fields: Mapping[str, str]) -> Handoff:

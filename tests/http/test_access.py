@@ -72,6 +72,20 @@ async def test_mistakes_are_told_in_one_shape(served: Running) -> None:
         assert broken.status == 400
 
 
+@pytest.mark.parametrize("text", ["a\\u0000b", "a\\ud800b"])
+async def test_text_that_no_database_can_store_is_refused(served: Running, text: str) -> None:
+    call = "CA" + "9" * 32
+    await served.ring(CallSid=call)
+    async with served.http.post(
+        f"{served.url}/api/v1/calls/{call}/outcome",
+        data=f'{{"fields": {{"note": "{text}"}}}}',
+        headers={"Authorization": "Bearer gw_the_admin"},
+    ) as answer:
+        assert answer.status == 400
+    good = await served.api("POST", f"/calls/{call}/outcome", {"fields": {"note": "Zo\u00eb \U0001f600"}})
+    assert good.body["outcome"]["fields"]["note"] == "Zo\u00eb \U0001f600"
+
+
 async def test_a_route_is_changed_on_the_base_that_was_seen(served: Running) -> None:
     seen = await served.api("GET", "/routes/support")
     body = seen.body["route"]["body"] | {"ab_test": {"enabled": False}}

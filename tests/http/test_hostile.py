@@ -73,6 +73,7 @@ async def test_a_call_without_a_usable_sid_is_refused(served: Running, sid: str)
         {"From": "Zoë \U0001f600 " + "x" * 500},
         {"Surprise": "new field", "AddOns": '{"a": 1}'},
         {"To": "+14155559999"},
+        {"From": "\x00+1415\x00", "CallStatus": "ring\x00ing"},
         {"To": "client:lobby"},
         {"CallStatus": "never heard of"},
         {"CallSid": "v3:KIoKhVMpVVQ-iBxg_telnyx.style"},

@@ -25,8 +25,8 @@ class Wanted(Page):
     status: str | None = None
     direction: str | None = None
     number: str | None = None
-    since: int | None = None
-    until: int | None = None
+    since: int | None = Field(None, ge=0, le=2**53)
+    until: int | None = Field(None, ge=0, le=2**53)
 
 
 class Line(Body):

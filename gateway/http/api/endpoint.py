@@ -6,6 +6,7 @@ table does not exist.
 
 import hashlib
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -34,6 +35,9 @@ from gateway.storage.access import add_audit, claim_request, drop_request, keep_
 from gateway.wiring import Gateway
 
 _log = log.get("api")
+
+# An escaped NUL: an odd number of backslashes before it.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 STATUS: Mapping[type[GatewayError], HTTPStatus] = {
     Malformed: HTTPStatus.BAD_REQUEST,
@@ -136,6 +140,8 @@ def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
             caller = await caller_of(request)
             if not caller.may(one.role):
                 raise Refused(f"the role {caller.role} may not do this; it needs {one.role}")
+            if "\x00" in request.path or "\x00" in request.query_string:
+                raise Malformed("the address holds a NUL character")
             raw = await _body(request) if one.mutates else b""
             key = request.headers.get("Idempotency-Key") if one.mutates else None
             if key is None:
@@ -210,10 +216,16 @@ async def _body(request: web.Request) -> bytes:
 def _json(raw: bytes) -> Any:
     if not raw:
         return {}
+    if _NUL.search(raw):
+        raise Malformed("the body holds a NUL character, which cannot be stored")
     try:
-        return json.loads(raw)
+        told = json.loads(raw)
+        if b"\\u" in raw:
+            # Half of a surrogate pair can be written in JSON and nowhere else; it fails here.
+            json.dumps(told, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise Malformed(f"the body is not JSON: {error}") from error
+    return told
 
 
 def _checked(shape: type[Body], given: Any, place: str) -> Body:

@@ -38,7 +38,7 @@ class RouteBody(Body):
 class Rollback(Body):
     """The revision whose body is to be live again."""
 
-    to: int = Field(ge=1)
+    to: int = Field(ge=1, le=2**31 - 1)
     message: str = ""
 
 
@@ -47,7 +47,7 @@ class HoldBody(Body):
 
     to: str = Field(min_length=1, max_length=200)
     reason: str = Field(min_length=1, max_length=500)
-    until: int | None = None
+    until: int | None = Field(None, ge=0, le=2**53)
 
 
 def author_of(ask: Ask, *, door: str, message: str) -> Author:
