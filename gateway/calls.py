@@ -36,18 +36,24 @@ STREAM = "stream"
 
 STREAM_GRACE_SECONDS = 10
 
+# Behind every callback that Twilio numbered.
+_UNNUMBERED = 1_000_000_000
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class State:
-    """Where a call stands. Times are Unix milliseconds, the duration whole seconds."""
+    """Where a call stands. Times are Unix milliseconds, the duration whole seconds.
+
+    ``answered`` and ``transfer_requested`` are None while nobody has told.
+    """
 
     status: str
-    answered: bool = False
+    answered: bool | None = None
     answered_at: int | None = None
     ended_at: int | None = None
     duration_seconds: int | None = None
     agent_failed: bool = False
-    transfer_requested: bool = False
+    transfer_requested: bool | None = None
     served: Mapping[str, Any] | None = None
 
     @property
@@ -60,7 +66,7 @@ def derive(first_status: str, events: Iterable[Event]) -> State:
     """The state of a call from what it was announced with and all events known, in any order.
 
     The REST API's word outranks a callback's. Of several final callbacks the one that Twilio fired first
-    (its SequenceNumber) stands, of equals the first by name, so that the order of arrival does not matter.
+    (its SequenceNumber) stands, of equals the first by key, so that the order of arrival does not matter.
     """
     told = list(events)
     reports = [event for event in told if event.kind in (STATUS, FETCHED, GIVEN_UP)]
@@ -69,17 +75,18 @@ def derive(first_status: str, events: Iterable[Event]) -> State:
     status = last.data["status"] if last else _highest(first_status, reports)
     duration = next((e.data["duration"] for e in finals if e.data.get("duration") is not None), None)
     answers = [event.at for event in reports if event.data["status"] == "in-progress"]
-    answered = bool(answers) or status == "completed" or first_status == "in-progress"
+    picked_up = bool(answers) or status == "completed" or first_status == "in-progress"
     endings = sorted((event for event in told if event.kind == NEXT), key=lambda event: event.data["hop"])
     failed = [event for event in endings if event.data["ending"] == "failed"]
+    asked = [_ASKED[event.data["rule"]] for event in endings if event.data.get("rule") in _ASKED]
     return State(
         status=status,
-        answered=answered,
+        answered=True if picked_up else False if status in FINAL else None,
         answered_at=min(answers) if answers else None,
         ended_at=last.at if last else None,
         duration_seconds=duration,
         agent_failed=bool(failed),
-        transfer_requested=any(event.data["ending"] == "transfer" for event in endings),
+        transfer_requested=any(asked) if asked else None,
         served=failed[-1].data["served"] if failed else None,
     )
 
@@ -91,7 +98,7 @@ def facts(state: State, outcome: Mapping[str, Any], *, assigned_arm: str | None,
         answered=state.answered,
         served_as_assigned=assigned_arm == served_arm,
         agent_failed=state.agent_failed,
-        duration_seconds=state.duration_seconds if state.answered else None,
+        duration_seconds=state.duration_seconds,
         transfer_requested=state.transfer_requested,
         outcome=outcome,
     )
@@ -113,7 +120,7 @@ def merge_outcome(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, A
 
 def _precedence(event: Event) -> tuple[int, int, str]:
     by_kind = {FETCHED: 0, STATUS: 1, GIVEN_UP: 2}[event.kind]
-    return by_kind, event.data.get("sequence", 1_000_000), event.data["status"]
+    return by_kind, event.data.get("sequence", _UNNUMBERED), event.key
 
 
 def _highest(first: str, reports: Iterable[Event]) -> str:
@@ -145,14 +152,34 @@ class Handoff:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """One row of the table: the first row that applies decides."""
+    """One row of the table: the first row that applies decides.
+
+    ``asked`` is whether the agent asked for a person, None where such an ending does not tell.
+    """
 
     name: str
     applies: Callable[[Handoff], bool]
     ending: Ending
+    asked: bool | None = None
+
+
+def _asks(handoff: Handoff) -> bool:
+    return handoff.session_status == "ended" and handoff.handoff_data != ""
 
 
 NEXT_TABLE: tuple[Rule, ...] = (
+    Rule(
+        name="the call is over, the relay's agent had asked for a person",
+        applies=lambda h: h.call_status in FINAL and _asks(h),
+        ending="over",
+        asked=True,
+    ),
+    Rule(
+        name="the call ended while the relay's agent had it",
+        applies=lambda h: h.call_status in FINAL and h.session_status not in {None, "failed"},
+        ending="over",
+        asked=False,
+    ),
     Rule(name="the call is over", applies=lambda h: h.call_status in FINAL, ending="over"),
     Rule(
         name="the dialled agent did not answer",
@@ -168,10 +195,11 @@ NEXT_TABLE: tuple[Rule, ...] = (
     Rule(name="the relay failed", applies=lambda h: h.session_status == "failed", ending="failed"),
     Rule(
         name="the relay's agent asks for a person",
-        applies=lambda h: h.session_status == "ended" and h.handoff_data != "",
+        applies=_asks,
         ending="transfer",
+        asked=True,
     ),
-    Rule(name="the relay ended", applies=lambda h: h.session_status is not None, ending="hang_up"),
+    Rule(name="the relay ended", applies=lambda h: h.session_status is not None, ending="hang_up", asked=False),
     Rule(name="the stream reported an error", applies=lambda h: h.stream_error, ending="failed"),
     Rule(name="the stream had started", applies=lambda h: h.stream_started, ending="hang_up"),
     Rule(
@@ -181,6 +209,8 @@ NEXT_TABLE: tuple[Rule, ...] = (
     ),
     Rule(name="the stream ended", applies=lambda h: True, ending="hang_up"),
 )
+
+_ASKED: Mapping[str, bool] = {rule.name: rule.asked for rule in NEXT_TABLE if rule.asked is not None}
 
 
 def ending_of(handoff: Handoff) -> Rule:

@@ -13,14 +13,14 @@ EARLY_SECONDS = 30
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What is known of one call, from the carrier and from the agent's outcome."""
+    """What is known of one call, from the carrier and from the agent's outcome; None is what nobody has told."""
 
     ended: bool = False
-    answered: bool = False
+    answered: bool | None = None
     served_as_assigned: bool = True
     agent_failed: bool = False
     duration_seconds: int | None = None
-    transfer_requested: bool = False
+    transfer_requested: bool | None = None
     outcome: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -46,11 +46,13 @@ def _answered(read: Callable[[Facts], float | bool | None]) -> Callable[[Facts],
 
 
 def _success(facts: Facts) -> float | None:
+    if facts.answered is False:
+        return None
     said = facts.outcome.get("success")
     if said is not None:
-        return float(said) if facts.answered or not facts.ended else None
+        return float(said)
     # An agent that never took the call has failed it, whatever else is unknown.
-    return 0.0 if facts.agent_failed and facts.answered else None
+    return 0.0 if facts.agent_failed else None
 
 
 def _told(key: str) -> Callable[[Facts], float | None]:
@@ -62,7 +64,9 @@ def _told(key: str) -> Callable[[Facts], float | None]:
 
 
 def _transfer_requested(facts: Facts) -> float | None:
-    return 1.0 if facts.transfer_requested else _told("transfer_requested")(facts)
+    words = [facts.transfer_requested, facts.outcome.get("transfer_requested")]
+    told = [word for word in words if word is not None]
+    return float(any(told)) if told else None
 
 
 def _early(facts: Facts) -> bool | None:
@@ -84,7 +88,7 @@ METRICS: Mapping[str, Metric] = {
             kind="rate",
             better="higher",
             told_by="carrier",
-            read=lambda facts: float(facts.answered) if facts.ended else None,
+            read=lambda facts: float(facts.answered) if facts.ended and facts.answered is not None else None,
         ),
         Metric(
             name="duration_seconds",

@@ -7,7 +7,7 @@ from hashlib import blake2b
 import pytest
 
 from gateway.decide import BUCKETS, Remembered, assign, bucket, decide, drawn, memory_key, wants_memory
-from gateway.model import Call, Experiment, Hold, LiveRoute, Route, Snapshot
+from gateway.model import Call, Experiment, Hold, LiveRoute, Route, Served, Snapshot
 from gateway.routefile import build_route
 
 SALT, OTHER_SALT = b"a salt of sixteen", b"quite another one"
@@ -104,7 +104,24 @@ def test_two_experiments_do_not_share_their_luck(places: list[int]) -> None:
     assert abs(both - 50_000) < 5 * math.sqrt(200_000 * 0.25 * 0.75)
 
 
-def test_coverage_and_arm_are_independent() -> None:
+def test_taking_part_and_the_arm_are_independent(places: list[int]) -> None:
+    counts = {(part, arm): 0 for part in (True, False) for arm in "abc"}
+    one = route({"a": 34, "b": 33, "c": 33})
+    arms = [drawn(one, place).name for place in places[:200_000]]
+    for number, arm in enumerate(arms):
+        counts[bucket(f"CA{number:032x}", OTHER_SALT) < 100_000, arm] += 1
+    # Pearson's chi-squared with two degrees of freedom: above 27.6 once in a million times.
+    parts = {part: sum(counts[part, arm] for arm in "abc") for part in (True, False)}
+    expected = {cell: parts[cell[0]] * arms.count(cell[1]) / len(arms) for cell in counts}
+    assert sum((counts[cell] - expected[cell]) ** 2 / expected[cell] for cell in counts) < 27.6
+
+
+def test_with_one_salt_for_both_they_would_not_be(places: list[int]) -> None:
+    part = [place for place in places[:200_000] if place < 100_000]
+    assert {drawn(route({"a": 50, "b": 50}), place).name for place in part} == {"a"}
+
+
+def test_who_does_not_take_part_is_served_by_the_control_and_not_analysed() -> None:
     one = live({"a": 50, "b": 50}, coverage=0.1)
     given = [assign(one, replace(CALL, id=f"CA{number:032x}")) for number in range(100_000)]
     covered = [assignment for assignment in given if assignment.reason == "split"]
@@ -113,6 +130,12 @@ def test_coverage_and_arm_are_independent() -> None:
     assert abs(in_b - len(covered) / 2) < 5 * math.sqrt(len(covered) / 4)
     rest = [assignment for assignment in given if assignment.reason == "uncovered"]
     assert {(one.arm, one.analysed) for one in rest} == {("a", False)}
+
+
+def test_the_first_bucket_beyond_an_arm_belongs_to_the_next() -> None:
+    one = route({"a": 34, "b": 33, "c": 33})
+    at = {place: drawn(one, place).name for place in (0, 339_999, 340_000, 669_999, 670_000, 999_999)}
+    assert at == {0: "a", 339_999: "a", 340_000: "b", 669_999: "b", 670_000: "c", 999_999: "c"}
 
 
 def test_every_bucket_has_an_arm() -> None:
@@ -143,6 +166,46 @@ def test_a_sticky_caller_keeps_the_first_arm_and_its_epoch() -> None:
     assert (kept.arm, kept.reason, kept.epoch, kept.analysed) == (other, "sticky", 1, True)
 
 
+def test_a_remembered_arm_outlives_its_weight_but_not_the_arm() -> None:
+    parked = live({"a": 100, "b": 0}, unit="caller")
+    kept = assign(parked, CALL, remembered=Remembered(arm="b", epoch=1))
+    assert (kept.arm, kept.version, kept.reason, kept.share) == ("b", "support@4", "sticky", 0)
+    gone = assign(parked, CALL, remembered=Remembered(arm="c", epoch=1))
+    assert (gone.arm, gone.reason, gone.epoch) == ("a", "split", 3)
+
+
+def test_only_a_caller_who_takes_part_is_remembered() -> None:
+    sticky = live(unit="caller")
+    assert wants_memory(sticky, CALL)
+    assert not wants_memory(live(unit="call"), CALL)
+    assert not wants_memory(live(unit="caller", test_numbers={"+14155551234": "b"}), CALL)
+    assert not wants_memory(replace(sticky, experiment=None), CALL)
+    partly = live(unit="caller", coverage=0.5)
+    callers = [replace(CALL, from_=f"+1415555{number:04}") for number in range(50)]
+    wanted = [wants_memory(partly, call) for call in callers]
+    assert wanted == [assign(partly, call).reason == "split" for call in callers]
+    assert set(wanted) == {True, False}
+
+
+def test_when_calls_are_drawn_a_caller_is_drawn_anew_each_time() -> None:
+    arms = {assign(live(), replace(CALL, id=f"CA{number}")).arm for number in range(50)}
+    assert arms == {"a", "b"}
+    assert assign(live(), replace(CALL, from_="anonymous")).reason == "split"
+
+
+def test_the_other_party_of_an_outbound_call_is_who_is_rung() -> None:
+    one = live(unit="caller")
+    rung = replace(CALL, direction="outbound", from_=CALL.to, to=CALL.from_)
+    assert assign(one, rung) == assign(one, CALL)
+
+
+def test_an_assignment_tells_how_it_came_about() -> None:
+    given = assign(live({"a": 80, "b": 20}), CALL)
+    assert (given.experiment, given.epoch, given.revision, given.unit) == ("support-1", 3, 7, "call")
+    assert given.bucket == bucket("CA1", SALT)
+    assert given.share == {"a": 0.8, "b": 0.2}[given.arm]
+
+
 @pytest.mark.parametrize(
     "number", ["anonymous", "", "+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"]
 )
@@ -161,20 +224,36 @@ def test_the_memory_does_not_tell_the_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("to", "by", "version"),
-    [("b", "version", "support@4"), ("support@9", "version", "support@9"), ("fallback", "fallback", None)],
+    ("to", "served"),
+    [
+        ("b", Served(by="version", arm="b", version="support@4", reason="hold")),
+        ("support@4", Served(by="version", arm="b", version="support@4", reason="hold")),
+        ("support@9", Served(by="version", arm=None, version="support@9", reason="hold")),
+        ("fallback", Served(by="fallback", reason="hold")),
+    ],
 )
-def test_a_hold_overrides_who_serves_and_nothing_else(to: str, by: str, version: str | None) -> None:
-    hold = Hold(route="support", to=to, author="kim", reason="noise", set_at=0, until=2_000)
-    held = decide(snapshot(live()), CALL, {"support": hold})
-    free = decide(snapshot(live()), CALL, {})
-    assert held.assignment is not None
+def test_a_hold_overrides_who_serves_and_nothing_else(to: str, served: Served) -> None:
+    hold = Hold(route="support", to=to, author="kim", reason="noise", set_at=0)
+    held, free = decide(snapshot(live()), CALL, {"support": hold}), decide(snapshot(live()), CALL, {})
     assert free.assignment is not None
-    assert (held.served.by, held.served.version, held.served.reason) == (by, version, "hold")
+    assert held.served == served
     assert held.assignment == replace(free.assignment, analysed=False)
-    assert decide(snapshot(live()), replace(CALL, at=2_000), {"support": hold}) == replace(
-        free, assignment=free.assignment
-    )
+
+
+def test_a_hold_ends_when_its_time_is_up_and_touches_its_own_route_only() -> None:
+    hold = Hold(route="support", to="fallback", author="kim", reason="noise", set_at=0, until=2_000)
+    one = snapshot(live())
+    assert decide(one, replace(CALL, at=1_999), {"support": hold}).served.by == "fallback"
+    late = replace(CALL, at=2_000)
+    assert decide(one, late, {"support": hold}) == decide(one, late, {})
+    assert decide(one, CALL, {"sales": hold}) == decide(one, CALL, {})
+
+
+def test_without_a_hold_the_assigned_version_serves() -> None:
+    free = decide(snapshot(live()), CALL, {})
+    assert free.assignment is not None
+    assert free.served == Served(by="version", arm=free.assignment.arm, version=free.assignment.version)
+    assert free.assignment.analysed
 
 
 def test_a_number_that_no_route_names_is_unrouted() -> None:
