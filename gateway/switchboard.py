@@ -6,14 +6,14 @@ and an apology. A handoff's hop is its place on the ladder, so a repeated reques
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from gateway import log
 from gateway.calls import NEXT, STREAM, Handoff, ending_of
 from gateway.decide import Remembered, decide, memory_key, wants_memory
 from gateway.errors import Unavailable
 from gateway.model import Call, Event, Hold, LiveRoute, Parameters, Served, Snapshot, Target
-from gateway.storage.rows import Row, row_of, served_in
+from gateway.storage.rows import CallRow, row_of, served_in
 from gateway.storage.works import Remember
 from gateway.targets import EMPTY, HANGUP, Template, compile_target, ends_by, handoff_url, say
 from gateway.targets import Handoff as Giving
@@ -24,8 +24,8 @@ _log = log.get("switchboard")
 class Ledger(Protocol):
     """What the switchboard asks of the ledger."""
 
-    def recall(self, call_id: str) -> Row | None: ...
-    async def record(self, row: dict[str, Any], drawn: Remember | None = None) -> Row: ...
+    def recall(self, call_id: str) -> CallRow | None: ...
+    async def record(self, row: CallRow, drawn: Remember | None = None) -> CallRow: ...
     async def remember(self, wanted: Remember) -> tuple[Remembered, bool]: ...
     async def append(self, event: Event) -> Event: ...
 
@@ -33,7 +33,7 @@ class Ledger(Protocol):
 class Book(Protocol):
     """What the switchboard reads of calls it no longer holds in memory."""
 
-    async def call(self, name: str) -> Row | None: ...
+    async def call(self, name: str) -> CallRow | None: ...
     async def events(self, name: str) -> list[Event]: ...
 
 
@@ -92,16 +92,14 @@ class Switchboard:
     async def answer(self, call: Call) -> bytes:
         """The TwiML for a ringing call, after its assignment is durable; the same for every repeat."""
         row = self._ledger.recall(call.id) or await self._assign(call)
-        if row["served_by"] == "version":
+        version = row.served_version
+        if row.served_by == "version" and version is not None:
             # The common case, kept short: the standing version takes the call.
-            live = self._snapshot().routes.get(row["route"])
-            if live is None or live.revision != row["revision"]:
-                live = await self._route_at(row["route"], row["revision"])
-            parameters = _parameters(live, row["served_arm"], row["served_version"])
-            template = self._template(row["served_version"], parameters)
+            parameters = _parameters(await self._live(row), row.served_arm, version)
+            template = self._template(version, parameters)
             if template is not None:
-                return template.render(_giving(row, row["served_version"], 0))
-        elif row["served_by"] == "unrouted":
+                return template.render(_giving(row, version, 0))
+        elif row.served_by == "unrouted":
             return self._unrouted
         ladder = await self._ladder(row)
         return self._render(row, ladder, 0)
@@ -109,7 +107,7 @@ class Switchboard:
     async def answer_failed(self, call: Call, error_url: str) -> bytes:
         """The TwiML when Twilio asks again because ``error_url`` could not be used; the assignment is kept."""
         row = self._ledger.recall(call.id) or await self._assign(call)
-        if row["served_by"] == "unrouted":
+        if row.served_by == "unrouted":
             return self._unrouted
         ladder = await self._ladder(row)
         ours = not error_url or error_url.startswith(self._public_url + "/")
@@ -152,7 +150,7 @@ class Switchboard:
 
     # -- assigning -----------------------------------------------------------------------------------------
 
-    async def _assign(self, call: Call) -> Row:
+    async def _assign(self, call: Call) -> CallRow:
         snapshot, holds = self._snapshot(), self._holds()
         live = snapshot.numbers.get(call.to)
         drawn: Remember | None = None
@@ -189,17 +187,16 @@ class Switchboard:
 
     # -- the ladder ----------------------------------------------------------------------------------------
 
-    async def _ladder(self, row: Row) -> list[Step]:
+    async def _ladder(self, row: CallRow) -> list[Step]:
         """Every handoff this call can have, in order; the first is the one it was answered with."""
-        route = row["route"]
-        live = await self._route_at(route, row["revision"]) if route is not None else None
+        live = await self._live(row)
         fallback = (live.route.fallback if live else None) or self._voice.fallback
         first = served_in(row)
         steps: list[Step] = []
-        if row["reason"] is not None and first.by != "fallback":
+        if row.reason is not None and first.by != "fallback":
             # A row read from the database may already name a later rung: the ladder starts at the assignment.
             if first.reason == "failover":
-                first = Served(by="version", arm=row["arm"], version=row["version"])
+                first = Served(by="version", arm=row.arm, version=row.version)
             steps.append(self._step(live, first))
             if live is not None and live.route.arm("a").version != first.version:
                 control = live.route.arm("a")
@@ -219,7 +216,7 @@ class Switchboard:
             parameters=_parameters(live, served.arm, served.version),
         )
 
-    async def _advance(self, row: Row, ladder: list[Step], hop: int, *, rule: str, ending: str) -> bytes:
+    async def _advance(self, row: CallRow, ladder: list[Step], hop: int, *, rule: str, ending: str) -> bytes:
         to = min(hop + 1, len(ladder) - 1)
         if ending == "transfer":
             rungs = [place for place, step in enumerate(ladder) if step.served.by == "fallback" and place > hop]
@@ -233,16 +230,16 @@ class Switchboard:
                 "version": served.version,
                 "reason": served.reason,
             }
-        event = Event(call=row["id"], key=f"next:{hop}", kind=NEXT, at=self._wall(), data=data)
+        event = Event(call=row.id, key=f"next:{hop}", kind=NEXT, at=self._wall(), data=data)
         standing = (await self._ledger.append(event)).data
         if standing["ending"] == "over":
             return EMPTY
         if standing["ending"] == "hang_up":
             return HANGUP
-        _log.info("handed_on", call_id=row["id"], route=row["route"], hop=hop, rule=standing["rule"])
+        _log.info("handed_on", call_id=row.id, route=row.route, hop=hop, rule=standing["rule"])
         return self._render(row, ladder, standing["to"])
 
-    def _failed_hop(self, row: Row, ladder: list[Step], error_url: str, current: int) -> int:
+    def _failed_hop(self, row: CallRow, ladder: list[Step], error_url: str, current: int) -> int:
         """Which handoff Twilio could not make, by the URL it names; by default the one made last."""
         address = error_url.partition("#")[0]
         for hop, step in enumerate(ladder):
@@ -253,11 +250,11 @@ class Switchboard:
                 return hop
         return current
 
-    async def _with_stream(self, row: Row, hop: int, handoff: Handoff) -> Handoff:
-        events = await self._events(row["id"])
+    async def _with_stream(self, row: CallRow, hop: int, handoff: Handoff) -> Handoff:
+        events = await self._events(row.id)
         told = {e.data.get("event") for e in events if e.kind == STREAM and e.data.get("hop", 0) == hop}
         sent = [e.at for e in events if e.kind == NEXT and e.data.get("to") == hop]
-        since = sent[0] if sent else row["received_at"]
+        since = sent[0] if sent else row.received_at
         return Handoff(
             call_status=handoff.call_status,
             stream_error="stream-error" in told,
@@ -267,7 +264,7 @@ class Switchboard:
 
     # -- rendering -----------------------------------------------------------------------------------------
 
-    def _render(self, row: Row, ladder: list[Step], hop: int) -> bytes:
+    def _render(self, row: CallRow, ladder: list[Step], hop: int) -> bytes:
         for place in range(min(hop, len(ladder) - 1), len(ladder)):
             step = ladder[place]
             if step.target is None:
@@ -297,7 +294,16 @@ class Switchboard:
 
     # -- reading -------------------------------------------------------------------------------------------
 
-    async def _known(self, call_id: str) -> Row | None:
+    async def _live(self, row: CallRow) -> LiveRoute | None:
+        """The route as it was when the call was assigned."""
+        if row.route is None or row.revision is None:
+            return None
+        live = self._snapshot().routes.get(row.route)
+        if live is not None and live.revision == row.revision:
+            return live
+        return await self._route_at(row.route, row.revision)
+
+    async def _known(self, call_id: str) -> CallRow | None:
         try:
             return await self._book.call(call_id)
         except Unavailable:
@@ -320,14 +326,14 @@ def _parameters(live: LiveRoute | None, arm: str | None, version: str | None) ->
     return ()
 
 
-def _giving(row: Row, version: str, hop: int) -> Giving:
+def _giving(row: CallRow, version: str, hop: int) -> Giving:
     return Giving(
-        call=row["id"],
+        call=row.id,
         version=version,
-        route=row["route"] or "",
-        direction=row["direction"],
-        from_=row["from_number"],
-        to=row["to_number"],
+        route=row.route or "",
+        direction=row.direction,
+        from_=row.from_number,
+        to=row.to_number,
         hop=hop,
     )
 

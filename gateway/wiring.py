@@ -24,7 +24,7 @@ from gateway.storage.journal import Journal
 from gateway.storage.ledger import Ledger
 from gateway.storage.migrate import migrate
 from gateway.storage.revisions import lock_matured
-from gateway.storage.rows import Row
+from gateway.storage.rows import CallRow
 from gateway.storage.works import BATCH_LIMIT, Rules
 from gateway.switchboard import Switchboard, Voice
 from gateway.targets import TargetProblems, read_target
@@ -50,7 +50,7 @@ class Book:
 
     database: Database
 
-    async def call(self, name: str) -> Row | None:
+    async def call(self, name: str) -> CallRow | None:
         """The row of a call, by our id or Twilio's."""
         async with self.database.read() as connection:
             return await call_of(connection, name)
@@ -239,13 +239,13 @@ async def sweep(gateway: Gateway) -> int:
     return closed
 
 
-async def _asked_about(gateway: Gateway, row: dict[str, Any], now: int) -> Event | None:
-    found = await gateway.carrier.fetch_call(row["sid"]) if gateway.carrier and row["sid"] else None
+async def _asked_about(gateway: Gateway, row: CallRow, now: int) -> Event | None:
+    found = await gateway.carrier.fetch_call(row.sid) if gateway.carrier and row.sid else None
     if found is not None and found.status in FINAL:
         data = {"status": found.status, "duration": found.duration}
-        return Event(call=row["id"], key="fetched", kind=FETCHED, at=now, data=data)
-    if row["received_at"] < now - _GIVE_UP_AFTER:
-        return Event(call=row["id"], key="given_up", kind=GIVEN_UP, at=now, data={"status": "unknown"})
+        return Event(call=row.id, key="fetched", kind=FETCHED, at=now, data=data)
+    if row.received_at < now - _GIVE_UP_AFTER:
+        return Event(call=row.id, key="given_up", kind=GIVEN_UP, at=now, data={"status": "unknown"})
     return None
 
 

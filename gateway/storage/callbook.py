@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.model import Event
+from gateway.storage.rows import CallRow, row_in
 from gateway.storage.schema import call, call_event, outcome
 from gateway.storage.works import event_of, named
 
@@ -29,9 +30,7 @@ class Filter:
     until: int | None = None
 
 
-async def list_calls(
-    connection: AsyncConnection, wanted: Filter, *, before: int | None, limit: int
-) -> list[dict[str, Any]]:
+async def list_calls(connection: AsyncConnection, wanted: Filter, *, before: int | None, limit: int) -> list[CallRow]:
     """Calls, newest first, from just before the row number ``before``."""
     query = sa.select(call).order_by(call.c.seq.desc()).limit(limit)
     if before is not None:
@@ -46,13 +45,13 @@ async def list_calls(
         query = query.where(call.c.received_at >= wanted.since)
     if wanted.until is not None:
         query = query.where(call.c.received_at < wanted.until)
-    return [dict(row._mapping) for row in await connection.execute(query)]
+    return [row_in(row) for row in await connection.execute(query)]
 
 
-async def call_of(connection: AsyncConnection, name: str) -> dict[str, Any] | None:
+async def call_of(connection: AsyncConnection, name: str) -> CallRow | None:
     """One call by our id or Twilio's CallSid, or None."""
     row = (await connection.execute(sa.select(call).where(named(name)))).first()
-    return dict(row._mapping) if row else None
+    return row_in(row) if row else None
 
 
 async def events_of(connection: AsyncConnection, name: str) -> list[Event]:
@@ -67,7 +66,7 @@ async def outcome_of(connection: AsyncConnection, name: str) -> dict[str, Any] |
     return dict(row._mapping) if row else None
 
 
-async def open_calls(connection: AsyncConnection, *, before: int, limit: int) -> list[dict[str, Any]]:
+async def open_calls(connection: AsyncConnection, *, before: int, limit: int) -> list[CallRow]:
     """Calls that came in before ``before`` and have had no final status, oldest first."""
     rows = await connection.execute(
         sa.select(call)
@@ -75,7 +74,7 @@ async def open_calls(connection: AsyncConnection, *, before: int, limit: int) ->
         .order_by(call.c.received_at)
         .limit(limit)
     )
-    return [dict(row._mapping) for row in rows]
+    return [row_in(row) for row in rows]
 
 
 async def counted_calls(connection: AsyncConnection, experiment: str) -> list[dict[str, Any]]:

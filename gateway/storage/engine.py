@@ -1,5 +1,6 @@
 """Opens the database: two engines behind one face, and the few places where their dialects differ."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 # A write transaction of the whole gateway is short; waiting longer than this means the database is stuck.
 _COMMAND_SECONDS = 10.0
+# How long a transaction waits for the one before it, on an engine that writes one at a time.
+_TURN_SECONDS = 5.0
 
 
 class Database:
@@ -37,8 +40,8 @@ class Database:
             self._writer = self._reader = _postgres_engine(self.url)
         else:
             raise ValueError(f"database.url: {self.dialect} is not supported; use sqlite or postgresql")
-        self._direct: sa.Engine | None = None
-        self._direct_driver: Any = None
+        self._writing = asyncio.Lock()
+        self._direct: _Direct | None = None
 
     @property
     def embedded(self) -> bool:
@@ -48,7 +51,11 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """One transaction; commits at the end, rolls back on an exception."""
-        async with self._writer.begin() as connection:
+        if not self.embedded:
+            async with self._writer.begin() as connection:
+                yield connection
+            return
+        async with self._turn(), self._writer.begin() as connection:
             yield connection
 
     async def transact(self, work: Callable[[sa.Connection], T]) -> T:
@@ -60,13 +67,24 @@ class Database:
         if not self.embedded:
             async with self._writer.begin() as connection:
                 return await connection.run_sync(work)
-        async with self._writer.connect() as connection:
-            driver: Any = (await connection.get_raw_connection()).driver_connection
-            if driver is not self._direct_driver:
-                self._direct_driver, self._direct = driver, _direct_engine(driver)
-            # aiosqlite's own thread owns the connection; its queue is the only way to run something there.
-            result: T = await driver._execute(_in_transaction, self._direct, work)
-            return result
+        async with self._turn():
+            try:
+                if self._direct is None:
+                    self._direct = await _Direct.of(self._writer)
+                return await self._direct.transact(work)
+            except DOWN:
+                self._direct = None  # the next one asks the pool for a connection that works
+                raise
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for one's turn on the only connection that writes."""
+        async with asyncio.timeout(_TURN_SECONDS):
+            await self._writing.acquire()
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -88,7 +106,7 @@ class Database:
                 value = await connection.scalar(sa.text("SHOW synchronous_commit"))
             return {"synchronous_commit": str(value)}
         names = ("journal_mode", "synchronous", "busy_timeout", "wal_autocheckpoint")
-        async with self._writer.connect() as connection:
+        async with self._turn(), self._writer.connect() as connection:
             values = [await connection.scalar(sa.text(f"PRAGMA {name}")) for name in names]
         return {"sqlite": sqlite3.sqlite_version} | dict(zip(names, map(str, values), strict=True))
 
@@ -141,18 +159,33 @@ def _sqlite_engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:
     return writer, reader
 
 
-def _direct_engine(driver: Any) -> sa.Engine:
-    """A blocking engine over the very connection that an aiosqlite connection wraps."""
-    engine = sa.create_engine(
-        "sqlite://", creator=lambda: driver._conn, poolclass=sa.StaticPool, pool_reset_on_return=None
-    )
-    sa.event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
-    return engine
+class _Direct:
+    """A blocking way to the very connection that an aiosqlite connection wraps, in that connection's own thread."""
 
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        self._engine = sa.create_engine(
+            "sqlite://", creator=lambda: driver._conn, poolclass=sa.StaticPool, pool_reset_on_return=None
+        )
+        sa.event.listen(self._engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+        self._connection: sa.Connection | None = None
 
-def _in_transaction(engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
-    with engine.begin() as connection:
-        return work(connection)
+    @classmethod
+    async def of(cls, writer: AsyncEngine) -> "_Direct":
+        """The way to the connection that the writer's pool holds."""
+        async with writer.connect() as connection:
+            return cls((await connection.get_raw_connection()).driver_connection)
+
+    async def transact(self, work: Callable[[sa.Connection], T]) -> T:
+        # aiosqlite's queue is the only way to run something in the thread that owns the connection.
+        result: T = await self._driver._execute(self._do, work)
+        return result
+
+    def _do(self, work: Callable[[sa.Connection], T]) -> T:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        with self._connection.begin():
+            return work(self._connection)
 
 
 def _postgres_engine(url: sa.URL) -> AsyncEngine:

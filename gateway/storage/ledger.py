@@ -8,7 +8,7 @@ retry meets the same arm whatever has become of the database.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from gateway.errors import Unavailable
 from gateway.model import Event
 from gateway.storage.engine import BAD_ROW, DOWN, Database
 from gateway.storage.journal import Journal, read_entries
+from gateway.storage.rows import CallRow
 from gateway.storage.works import (
     BATCH_LIMIT,
     AppendEvent,
@@ -85,7 +86,7 @@ class Ledger:
         self._wake = asyncio.Event()
         self._watch: asyncio.TimerHandle | None = None
         self._broken_until = 0.0
-        self._recent: dict[str, tuple[float, Mapping[str, Any]]] = {}
+        self._recent: dict[str, tuple[float, CallRow]] = {}
         self._pending: dict[str, asyncio.Future[Any]] = {}
         self._to_journal: deque[tuple[dict[str, Any], asyncio.Future[Any], Any]] = deque()
         self._journalling: asyncio.Task[None] | None = None
@@ -125,23 +126,23 @@ class Ledger:
 
     # -- what callers ask ----------------------------------------------------------------------------------
 
-    def recall(self, call_id: str) -> Mapping[str, Any] | None:
+    def recall(self, call_id: str) -> CallRow | None:
         """The row of a call decided here in the last quarter of an hour."""
         known = self._recent.get(call_id)
         return known[1] if known else None
 
-    async def record(self, row: dict[str, Any], drawn: Remember | None = None) -> Mapping[str, Any]:
+    async def record(self, row: CallRow, drawn: Remember | None = None) -> CallRow:
         """Write a call's row; returns the row that stands, which is another's if that came first.
 
         ``drawn`` is the memory of a sticky caller who was assigned without it: when the memory turns out to
         hold another arm, the call is not analysed.
         """
-        pending = self._pending.get(row["id"])
+        pending = self._pending.get(row.id)
         if pending is None:
             pending = self._submit(RecordCall(row=row, drawn=drawn))
             if not pending.done():
-                self._pending[row["id"]] = pending
-        standing: Mapping[str, Any] = await pending
+                self._pending[row.id] = pending
+        standing: CallRow = await pending
         return standing
 
     async def remember(self, wanted: Remember) -> tuple[Remembered, bool]:
@@ -207,8 +208,8 @@ class Ledger:
                 continue
             match waiting.work:
                 case RecordCall(row=row, drawn=drawn):
-                    row = row | {"journalled": True}
-                    entry = {"call": row} | ({"drawn": _plain_memory(drawn)} if drawn else {})
+                    row = row._replace(journalled=True)
+                    entry = {"call": row._asdict()} | ({"drawn": _plain_memory(drawn)} if drawn else {})
                     self._write_journal(entry, waiting.answer, row)
                 case AppendEvent(event=event):
                     self._write_journal({"event": _plain(event)}, waiting.answer, event)
@@ -265,14 +266,14 @@ class Ledger:
 
     def _resolve(self, work: Work, answer: "asyncio.Future[Any]", value: Any) -> None:
         if isinstance(work, RecordCall):
-            self._pending.pop(work.row["id"], None)
+            self._pending.pop(work.row.id, None)
             self._keep(value)
         if not answer.done():
             answer.set_result(value)
 
-    def _keep(self, row: Mapping[str, Any]) -> None:
+    def _keep(self, row: CallRow) -> None:
         now = time.monotonic()
-        self._recent.setdefault(row["id"], (now, row))
+        self._recent.setdefault(row.id, (now, row))
         # The dictionary is in order of arrival: what is too old stands in front.
         while self._recent:
             first = next(iter(self._recent))
@@ -301,7 +302,7 @@ class Ledger:
                 _log.error("journal_failed", lost=len(batch), error=str(error))
             for entry, answer, value in batch:
                 if "call" in entry:
-                    self._pending.pop(value["id"], None)
+                    self._pending.pop(value.id, None)
                     self._keep(value)
                 if not answer.done():
                     answer.set_result(value)
@@ -333,7 +334,7 @@ class Ledger:
             if "call" in entry:
                 drawn = entry.get("drawn")
                 memory = Remember(**drawn | {"unit": bytes.fromhex(drawn["unit"])}) if drawn else None
-                works.append(RecordCall(row=entry["call"], drawn=memory))
+                works.append(RecordCall(row=CallRow(**entry["call"]), drawn=memory))
             else:
                 works.append(AppendEvent(event=Event(**entry["event"])))
         await self._commit(works)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,8 +13,7 @@ from gateway.storage.schema import tally
 MILLISECONDS_PER_DAY = 86_400_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, order=True)
-class Cell:
+class Cell(NamedTuple):
     """Where a measure is counted; ``day`` is the UTC day on which the call came in."""
 
     experiment: str
@@ -23,6 +22,20 @@ class Cell:
     stratum: str
     arm: str
     metric: str
+
+
+class Merge(NamedTuple):
+    """A row to merge into a cell, in the order of the columns of ``tally``."""
+
+    experiment: str
+    epoch: int
+    day: int
+    stratum: str
+    arm: str
+    metric: str
+    n: int
+    mean: float
+    m2: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,28 +64,21 @@ class Changes:
         """Count a value."""
         self._added[cell] = self._added.get(cell, Count()).add(value)
 
+    def merge(self, cell: Cell, count: Count) -> None:
+        """Count several values of a cell that none was added to before."""
+        self._added[cell] = count
+
     def remove(self, cell: Cell, value: float) -> None:
         """Take back a value that was counted before."""
         self._removed.append((cell, value))
 
-    def rows(self) -> list[dict[str, Any]]:
+    def merges(self) -> list[Merge]:
         """The merges to make, ordered by cell: taking back is merging with a count of -1."""
-        merges = [(cell, count.n, count.mean, count.m2) for cell, count in self._added.items()]
-        merges += [(cell, -1, value, 0.0) for cell, value in self._removed]
+        merges = [Merge(*cell, count.n, count.mean, count.m2) for cell, count in self._added.items()]
+        merges += [Merge(*cell, -1, value, 0.0) for cell, value in self._removed]
         # Additions come first within a cell, so that no count passes through a negative number.
-        merges.sort(key=lambda merge: (merge[0], -merge[1]))
-        return [_row(cell) | {"n": n, "mean": mean, "m2": m2} for cell, n, mean, m2 in merges]
-
-
-def _row(cell: Cell) -> dict[str, Any]:
-    return {
-        "experiment": cell.experiment,
-        "epoch": cell.epoch,
-        "day": cell.day,
-        "stratum": cell.stratum,
-        "arm": cell.arm,
-        "metric": cell.metric,
-    }
+        merges.sort(key=lambda merge: (merge[:6], -merge.n))
+        return merges
 
 
 def merge_statement(database: Database) -> Any:
@@ -81,12 +87,16 @@ def merge_statement(database: Database) -> Any:
     new = statement.excluded
     total = tally.c.n + new.n
     apart = new.mean - tally.c.mean
+    spread = tally.c.m2 + new.m2 + apart * apart * tally.c.n * new.n / total
+    zero: sa.ColumnElement[int] = sa.literal_column("0")
     return statement.on_conflict_do_update(
         index_elements=list(tally.primary_key),
         set_={
             "n": total,
-            "mean": sa.case((total == 0, 0.0), else_=tally.c.mean + apart * new.n / total),
-            "m2": sa.case((total == 0, 0.0), else_=tally.c.m2 + new.m2 + apart * apart * tally.c.n * new.n / total),
+            "mean": sa.case((total == zero, zero), else_=tally.c.mean + apart * new.n / total),
+            "m2": sa.case(
+                (total == zero, zero), else_=tally.c.m2 + new.m2 + apart * apart * tally.c.n * new.n / total
+            ),
         },
     )
 
@@ -115,13 +125,6 @@ def recount(readings: Iterable[tuple[Cell, Mapping[str, float]]]) -> dict[Cell, 
     cells: dict[Cell, Count] = {}
     for where, measures in readings:
         for metric, value in measures.items():
-            cell = Cell(
-                experiment=where.experiment,
-                epoch=where.epoch,
-                day=where.day,
-                stratum=where.stratum,
-                arm=where.arm,
-                metric=metric,
-            )
+            cell = where._replace(metric=metric)
             cells[cell] = cells.get(cell, Count()).add(value)
     return cells

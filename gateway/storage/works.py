@@ -3,6 +3,7 @@
 First writer wins throughout: an insert that meets a standing row changes nothing, and what stands is read back.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,11 @@ from gateway.calls import State, derive, facts, merge_outcome
 from gateway.decide import Remembered
 from gateway.metrics import read_measures
 from gateway.model import Event
+from gateway.storage.bulk import Many, Newcomers
 from gateway.storage.engine import Database
+from gateway.storage.rows import CallRow, row_in
 from gateway.storage.schema import call, call_event, experiment, outcome, sticky
-from gateway.storage.tallies import MILLISECONDS_PER_DAY, Cell, Changes, merge_statement
+from gateway.storage.tallies import MILLISECONDS_PER_DAY, Cell, Changes, Count, Merge, merge_statement
 
 Row = Mapping[str, Any]
 
@@ -30,7 +33,7 @@ class RecordCall:
     call is not analysed.
     """
 
-    row: dict[str, Any]
+    row: CallRow
     drawn: "Remember | None" = None
 
 
@@ -83,37 +86,30 @@ class Statements:
     """The statements of a batch, made once for the database at hand."""
 
     def __init__(self, database: Database) -> None:
-        self.insert_call = database.insert(call).on_conflict_do_nothing().returning(call.c.id)
-        self.insert_event = (
-            database.insert(call_event).on_conflict_do_nothing().returning(call_event.c.call, call_event.c.key)
-        )
+        self.insert_call = Newcomers(database, call, CallRow._fields[_FIRST], ("id",))
+        self.insert_event = Newcomers(database, call_event, _EVENT, ("call", "key"))
         self.insert_sticky = database.insert(sticky).on_conflict_do_nothing().returning(sticky.c.unit)
-        self.merge_tally = merge_statement(database)
+        self.merge_tally = Many(database, merge_statement(database), Merge._fields)
         put = database.insert(outcome)
         self.put_outcome = put.on_conflict_do_update(
             index_elements=[outcome.c.call],
             set_={name: put.excluded[name] for name in ("body", "updated_at", "counted")},
         )
-        self.update_call = (
+        self.update_call = Many(
+            database,
             sa.update(call)
             .where(call.c.id == sa.bindparam("call_id"))
-            .values({name: sa.bindparam(f"new_{name}") for name in _DERIVED})
+            .values({name: sa.bindparam(f"new_{name}") for name in _DERIVED}),
+            (*(f"new_{name}" for name in _DERIVED), "call_id"),
         )
 
 
-_DERIVED = (
-    "status",
-    "answered_at",
-    "ended_at",
-    "duration_seconds",
-    "served_by",
-    "served_arm",
-    "served_version",
-    "served_reason",
-    "mature",
-    "mature_at",
-    "counted",
-)
+_EVENT = ("call", "key", "kind", "at", "data")
+# What a voice webhook writes; the columns behind it are null by default.
+_FIRST = slice(CallRow._fields.index("mature") + 1)
+# The columns of a call that are derived from what is told of it later.
+_LATER = slice(CallRow._fields.index("served_by"), CallRow._fields.index("seq"))
+_DERIVED = CallRow._fields[_LATER]
 
 
 def write_batch(
@@ -134,9 +130,9 @@ def write_batch(
             touched.update(dict.fromkeys(due))
     if touched:
         _settle(connection, statements, list(touched), outcomes, changes, rules, now)
-    rows = changes.rows()
-    if rows:
-        connection.execute(statements.merge_tally, rows)
+    merges = changes.merges()
+    if merges:
+        statements.merge_tally(connection, merges)
     return [answers[place] for place in range(len(works))]
 
 
@@ -171,32 +167,35 @@ def _record_calls(
     changes: Changes,
     touched: dict[str, None],
 ) -> None:
-    wanted: list[tuple[int, dict[str, Any]]] = []
+    wanted: list[tuple[int, CallRow]] = []
     for place, work in enumerate(works):
         if isinstance(work, RecordCall):
             row = work.row
             if work.drawn is not None:
                 standing, _ = _memory(connection, statements, work.drawn)
                 if standing.arm != work.drawn.arm:
-                    row = row | {"analysed": False}
+                    row = row._replace(analysed=False)
             wanted.append((place, row))
     if not wanted:
         return
-    result = connection.execute(statements.insert_call, [row for _, row in wanted])
-    written = set(result.scalars())
+    written = statements.insert_call(connection, [tuple(row)[_FIRST] for _, row in wanted])
+    missing = []
+    served: Counter[Cell] = Counter()
     for place, row in wanted:
-        if row["id"] not in written:
+        if (row.id,) not in written:
+            missing.append((place, row.id))
             continue
         answers[place] = row
-        if row["analysed"]:
-            changes.add(_cell(row, "served"), 1.0)
-        if row["journalled"]:
-            touched[row["id"]] = None  # its events may have come before it
-    missing = [row["id"] for _, row in wanted if row["id"] not in written]
+        if row.analysed:
+            served[_cell(row, "served")] += 1
+        if row.journalled:
+            touched[row.id] = None  # its events may have come before it
+    for cell, count in served.items():
+        changes.merge(cell, Count(n=count, mean=1.0))
     if missing:
-        rows = connection.execute(sa.select(call).where(call.c.id.in_(missing)))
-        by_id = {row.id: dict(row._mapping) for row in rows}
-        answers.update({place: by_id[row["id"]] for place, row in wanted if row["id"] in by_id})
+        rows = connection.execute(sa.select(call).where(call.c.id.in_([name for _, name in missing])))
+        by_id = {row.id: row_in(row) for row in rows}
+        answers.update({place: by_id[name] for place, name in missing if name in by_id})
 
 
 def _append_events(
@@ -210,17 +209,10 @@ def _append_events(
     if not wanted:
         return
     rows = {
-        (event.call, event.key): {
-            "call": event.call,
-            "key": event.key,
-            "kind": event.kind,
-            "at": event.at,
-            "data": dict(event.data),
-        }
+        (event.call, event.key): (event.call, event.key, event.kind, event.at, dict(event.data))
         for _, event in reversed(wanted)  # of two with one key the first stands
     }
-    result = connection.execute(statements.insert_event, list(rows.values()))
-    written = {(row.call, row.key) for row in result}
+    written = statements.insert_event(connection, list(rows.values()))
     touched.update(dict.fromkeys(name for name, _ in written))
     standing = {(event.call, event.key): event for _, event in reversed(wanted) if (event.call, event.key) in written}
     missing = [event for _, event in wanted if (event.call, event.key) not in written]
@@ -286,7 +278,8 @@ def _settle(
     now: int,
 ) -> None:
     """Derive each touched call anew from all that is known of it, and correct the tallies by the difference."""
-    rows = (connection.execute(sa.select(call).where(call.c.id.in_(ids)).order_by(call.c.id).with_for_update())).all()
+    query = sa.select(call).where(call.c.id.in_(ids)).order_by(call.c.id).with_for_update()
+    rows = [row_in(row) for row in connection.execute(query)]
     if not rows:
         return
     if merged:
@@ -308,65 +301,57 @@ def _settle(
     for row in rows:
         body = outcomes.get(row.id, {})
         state = derive(_announced(row), events.get(row.id, ()))
-        update = _derived(row, state, body, rules, now)
+        new = _derived(row, state, body, rules, now)
         if row.analysed and row.experiment not in locked:
-            update["new_counted"] = _count(row, update, state, body, changes)
-        updates.append(update)
-    connection.execute(statements.update_call, updates)
+            new = new._replace(counted=_count(row, new, state, body, changes))
+        updates.append((*tuple(new)[_LATER], new.id))
+    statements.update_call(connection, updates)
 
 
-def _announced(row: Any) -> str:
+def _announced(row: CallRow) -> str:
     """What the call was announced with: a final status was derived, and is derived again."""
     return "in-progress" if row.direction == "outbound" and row.answered_at else "ringing"
 
 
-def _derived(row: Any, state: State, body: Row, rules: Rules, now: int) -> dict[str, Any]:
+def _derived(row: CallRow, state: State, body: Row, rules: Rules, now: int) -> CallRow:
     closes = state.ended_at + rules.window if state.ended_at is not None else None
     mature = row.mature or bool(body.get("final")) or (closes is not None and closes <= now)
-    served = state.served or {
-        "by": row.served_by,
-        "arm": row.served_arm,
-        "version": row.served_version,
-        "reason": row.served_reason,
-    }
-    return {
-        "call_id": row.id,
-        "new_status": state.status,
-        "new_answered_at": state.answered_at,
-        "new_ended_at": state.ended_at,
-        "new_duration_seconds": state.duration_seconds,
-        "new_served_by": served["by"],
-        "new_served_arm": served["arm"],
-        "new_served_version": served["version"],
-        "new_served_reason": served["reason"],
-        "new_mature": mature,
-        "new_mature_at": None if mature else closes,
-        "new_counted": row.counted,
-    }
+    row = row._replace(
+        status=state.status,
+        answered_at=state.answered_at,
+        ended_at=state.ended_at,
+        duration_seconds=state.duration_seconds,
+        mature=mature,
+        mature_at=None if mature else closes,
+    )
+    if state.served is None:
+        return row
+    return row._replace(**{f"served_{name}": state.served[name] for name in ("by", "arm", "version", "reason")})
 
 
-def _count(row: Any, update: Row, state: State, body: Row, changes: Changes) -> dict[str, float]:
+def _count(row: CallRow, new: CallRow, state: State, body: Row, changes: Changes) -> dict[str, float]:
     old = row.counted if row.counted is not None else {"served": 1.0}
-    known = facts(state, body, assigned_arm=row.arm, served_arm=update["new_served_arm"])
-    new = read_measures(known, mature=update["new_mature"])
-    for metric in old.keys() | new.keys():
-        before, after = old.get(metric), new.get(metric)
+    known = facts(state, body, assigned_arm=row.arm, served_arm=new.served_arm)
+    measures = read_measures(known, mature=new.mature)
+    for metric in old.keys() | measures.keys():
+        before, after = old.get(metric), measures.get(metric)
         if before == after:
             continue
         if after is not None:
-            changes.add(_cell(row._mapping, metric), after)
+            changes.add(_cell(row, metric), after)
         if before is not None:
-            changes.remove(_cell(row._mapping, metric), before)
-    return new
+            changes.remove(_cell(row, metric), before)
+    return measures
 
 
-def _cell(row: Row, metric: str) -> Cell:
+def _cell(row: CallRow, metric: str) -> Cell:
+    """Where a measure of an analysed call is counted."""
     return Cell(
-        experiment=row["experiment"],
-        epoch=row["epoch"],
-        day=row["received_at"] // MILLISECONDS_PER_DAY,
+        experiment=row.experiment or "",
+        epoch=row.epoch or 0,
+        day=row.received_at // MILLISECONDS_PER_DAY,
         stratum="",
-        arm=row["arm"],
+        arm=row.arm or "",
         metric=metric,
     )
 

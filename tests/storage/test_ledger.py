@@ -17,7 +17,7 @@ from gateway.storage.callbook import call_of, counted_calls, events_of, outcome_
 from gateway.storage.engine import Database
 from gateway.storage.journal import Journal
 from gateway.storage.ledger import Ledger
-from gateway.storage.rows import row_of
+from gateway.storage.rows import CallRow, row_of
 from gateway.storage.schema import call, experiment, tally
 from gateway.storage.tallies import MILLISECONDS_PER_DAY, Cell, read_tallies, recount
 from gateway.storage.works import PutOutcome, Remember, Rules
@@ -48,7 +48,7 @@ async def ledger(database: Database, tmp_path: Path) -> AsyncIterator[Ledger]:
         yield one
 
 
-def row(sid: str, arm: str = "a", **changes: Any) -> dict[str, Any]:
+def row(sid: str, arm: str = "a", **changes: Any) -> CallRow:
     assignment = Assignment(
         arm=arm,
         version=f"support@{'ab'.index(arm) + 3}",
@@ -65,7 +65,7 @@ def row(sid: str, arm: str = "a", **changes: Any) -> dict[str, Any]:
         id=sid, sid=sid, account="AC1", direction="inbound", from_="+14155551234", to="+14155550100", at=Clock.now
     )
     served = Served(by="version", arm=arm, version=assignment.version)
-    return row_of(one, "support", assignment, served) | changes
+    return row_of(one, "support", assignment, served)._replace(**changes)
 
 
 def ended(sid: str, seconds: int = 60, status: str = "completed") -> Event:
@@ -106,17 +106,17 @@ async def assert_tallies_are_the_rows(database: Database) -> None:
 
 async def test_the_first_writer_of_a_call_wins(ledger: Ledger, database: Database) -> None:
     first = await ledger.record(row("CA1", "a"))
-    assert first["arm"] == "a"
+    assert first.arm == "a"
     async with opened(database, Path(ledger._journal._folder).parent / "other") as another:
         standing = await another.record(row("CA1", "b"))
-    assert (standing["arm"], standing["version"]) == ("a", "support@3")
+    assert (standing.arm, standing.version) == ("a", "support@3")
     assert [one.arm for one in await rows_of(database)] == ["a"]
     await assert_tallies_are_the_rows(database)
 
 
 async def test_a_hundred_at_once_are_one_row(ledger: Ledger, database: Database) -> None:
     standing = await asyncio.gather(*(ledger.record(row("CA1", "ab"[n % 2])) for n in range(100)))
-    assert {one["arm"] for one in standing} == {"a"}
+    assert {one.arm for one in standing} == {"a"}
     assert len(await rows_of(database)) == 1
 
 
@@ -255,10 +255,10 @@ async def test_a_call_does_not_wait_for_a_database_that_is_stuck(database: Datab
     async with opened(database, tmp_path) as ledger:
         async with stuck(database):
             answers = await asyncio.gather(*(ledger.record(row(f"CA{n}", "b")) for n in range(20)))
-            assert {(one["arm"], one["journalled"]) for one in answers} == {("b", True)}
+            assert {(one.arm, one.journalled) for one in answers} == {("b", True)}
             recalled = ledger.recall("CA3")
             assert recalled is not None
-            assert recalled["arm"] == "b"
+            assert recalled.arm == "b"
             await ledger.append(ended("CA3"))
             with pytest.raises(Unavailable):
                 await ledger.put_outcome(PutOutcome(call="CA3", body={}, at=1))
@@ -270,7 +270,7 @@ async def test_a_call_does_not_wait_for_a_database_that_is_stuck(database: Datab
     async with database.read() as connection:
         told = await call_of(connection, "CA3")
     assert told is not None
-    assert told["status"] == "completed"
+    assert told.status == "completed"
     await assert_tallies_are_the_rows(database)
 
 
@@ -311,6 +311,6 @@ async def test_when_nothing_can_be_written_the_caller_is_answered_and_the_loss_i
         (tmp_path / "journal").rmdir()
         async with stuck(database):
             standing = await ledger.record(row("CA1", "b"))
-        assert standing["arm"] == "b"
+        assert standing.arm == "b"
         assert ledger.counters.unlogged == 1
         (tmp_path / "journal").mkdir()

@@ -26,7 +26,7 @@ async def list_all(ask: Ask) -> dict[str, Any]:
             author=wanted.author,
             subject=wanted.subject,
         )
-    return {"audit": rows, "next": next_cursor(rows, wanted.limit)}
+    return {"audit": rows, "next": next_cursor([row["seq"] for row in rows], wanted.limit)}
 
 
 ENDPOINTS = (list_all,)

@@ -1,5 +1,6 @@
 """Calls: the list, one call with its timeline, why it got its arm, and the outcomes that agents report."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, StrictBool
@@ -11,7 +12,7 @@ from gateway.http.api.paging import Page, next_cursor
 from gateway.phone import is_withheld
 from gateway.storage.callbook import Filter, call_of, events_of, list_calls, outcome_of
 from gateway.storage.revisions import epoch_of
-from gateway.storage.rows import Row, assignment_in, served_in
+from gateway.storage.rows import CallRow, assignment_in, served_in
 from gateway.storage.works import PutOutcome
 
 
@@ -58,7 +59,7 @@ async def list_all(ask: Ask) -> dict[str, Any]:
     which = Filter(**wanted.model_dump(exclude={"cursor", "limit"}))
     async with ask.gateway.database.read() as connection:
         rows = await list_calls(connection, which, before=wanted.cursor, limit=wanted.limit)
-    return {"calls": [shown(row) for row in rows], "next": next_cursor(rows, wanted.limit)}
+    return {"calls": [shown(row) for row in rows], "next": next_cursor([row.seq for row in rows], wanted.limit)}
 
 
 @endpoint("GET", "/calls/{call}", role="viewer")
@@ -68,10 +69,10 @@ async def show_call(ask: Ask) -> dict[str, Any]:
         row = await call_of(connection, ask.path["call"])
         if row is None:
             raise _unknown(ask)
-        events = await events_of(connection, row["id"])
-        outcome = await outcome_of(connection, row["id"])
+        events = await events_of(connection, row.id)
+        outcome = await outcome_of(connection, row.id)
     timeline = [{"kind": event.kind, "key": event.key, "at": event.at, **event.data} for event in events]
-    first = {"kind": "assigned" if row["arm"] else "received", "key": "voice", "at": row["received_at"]}
+    first = {"kind": "assigned" if row.arm else "received", "key": "voice", "at": row.received_at}
     return {"call": shown(row) | {"outcome": _outcome(outcome), "events": [first, *timeline]}}
 
 
@@ -82,8 +83,7 @@ async def explain_call(ask: Ask) -> dict[str, Any]:
         row = await call_of(connection, ask.path["call"])
         if row is None:
             raise _unknown(ask)
-        tested = row["experiment"] is not None
-        epoch = await epoch_of(connection, row["experiment"], row["epoch"]) if tested else None
+        epoch = await epoch_of(connection, row.experiment, row.epoch) if row.experiment and row.epoch else None
     return {"explanation": _explanation(row, epoch)}
 
 
@@ -100,21 +100,21 @@ async def post_outcome(ask: Ask) -> Answer:
     return Answer(body={"call": row["call"], "outcome": _outcome(row)})
 
 
-def shown(row: Row) -> dict[str, Any]:
+def shown(row: CallRow) -> dict[str, Any]:
     """A call in the shape of the API."""
     assignment, served = assignment_in(row), served_in(row)
     return {
-        "id": row["id"],
-        "sid": row["sid"],
-        "status": row["status"],
-        "direction": row["direction"],
-        "from": row["from_number"],
-        "to": row["to_number"],
-        "route": row["route"],
-        "received_at": row["received_at"],
-        "ended_at": row["ended_at"],
-        "duration_seconds": row["duration_seconds"],
-        "journalled": row["journalled"],
+        "id": row.id,
+        "sid": row.sid,
+        "status": row.status,
+        "direction": row.direction,
+        "from": row.from_number,
+        "to": row.to_number,
+        "route": row.route,
+        "received_at": row.received_at,
+        "ended_at": row.ended_at,
+        "duration_seconds": row.duration_seconds,
+        "journalled": row.journalled,
         "assignment": None
         if assignment is None
         else {
@@ -133,7 +133,7 @@ def shown(row: Row) -> dict[str, Any]:
     }
 
 
-def _outcome(row: Row | None) -> dict[str, Any] | None:
+def _outcome(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if row is None else {**row["body"], "counted": row["counted"]}
 
 
@@ -141,23 +141,24 @@ def _unknown(ask: Ask) -> NotFound:
     return NotFound(f"there is no call {ask.path['call']}")
 
 
-def _explanation(row: Row, epoch: Row | None) -> dict[str, Any]:
-    told = {
-        name: row[name] for name in ("route", "revision", "experiment", "epoch", "unit", "reason", "arm", "version")
+def _explanation(row: CallRow, epoch: Mapping[str, Any] | None) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        name: getattr(row, name)
+        for name in ("route", "revision", "experiment", "epoch", "unit", "reason", "arm", "version")
     }
-    told |= {"call": row["id"], "bucket": row["bucket"], "share": row["share"], "analysed": row["analysed"]}
-    if epoch is None or row["bucket"] is None:
+    told |= {"call": row.id, "bucket": row.bucket, "share": row.share, "analysed": row.analysed}
+    if epoch is None or row.bucket is None:
         return told | {"shares": None, "recomputed": None, "agrees": None}
-    other = row["from_number"] if row["direction"] == "inbound" else row["to_number"]
-    unit = other if row["unit"] == "caller" and not is_withheld(other) else row["id"]
+    other = row.from_number if row.direction == "inbound" else row.to_number
+    unit = other if row.unit == "caller" and not is_withheld(other) else row.id
     place = bucket(unit, epoch["salt"])
     arm = next((one["arm"] for one in epoch["arms"] if place < one["upper"]), None)
-    sticky = row["reason"] == "sticky"
+    sticky = row.reason == "sticky"
     return told | {
         "shares": {one["arm"]: one["share"] for one in epoch["arms"]},
         "recomputed": {"bucket": place, "arm": arm},
         # A remembered caller keeps the first arm, whatever the weights say today.
-        "agrees": place == row["bucket"] and (sticky or arm == row["arm"]),
+        "agrees": place == row.bucket and (sticky or arm == row.arm),
     }
 
 

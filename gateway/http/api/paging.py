@@ -1,13 +1,10 @@
 """Pages of long lists: a cursor says from where the next page goes on."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pydantic import Field
 
 from gateway.http.api.endpoint import Body
-
-Row = Mapping[str, Any]
 
 
 class Page(Body):
@@ -17,6 +14,6 @@ class Page(Body):
     limit: int = Field(50, ge=1, le=1000)
 
 
-def next_cursor(rows: Sequence[Row], limit: int) -> int | None:
-    """The cursor of the page after these rows, which were read newest first; None after the last."""
-    return rows[-1]["seq"] if len(rows) == limit else None
+def next_cursor(numbers: Sequence[int | None], limit: int) -> int | None:
+    """The cursor of the page after the rows of these numbers, which were read newest first; None after the last."""
+    return numbers[-1] if len(numbers) == limit else None
