@@ -5,8 +5,9 @@ and anybody who knows the salt can recompute it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 from gateway.model import Arm, Assignment, Call, Experiment, Hold, LiveRoute, Reason, Route, Served, Snapshot
 from gateway.phone import is_withheld
@@ -22,8 +23,7 @@ class Remembered:
     epoch: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What is to be recorded of a call and who is to take it; ``live`` and ``assignment`` are None when
     no route names the number."""
 
@@ -80,11 +80,10 @@ def decide(
     if hold is not None and hold.active(call.at):
         return Decision(
             live=live,
-            assignment=replace(assignment, analysed=False),
+            assignment=assignment._replace(analysed=False),
             served=held(live.route, hold),
         )
-    served = Served(by="version", arm=assignment.arm, version=assignment.version)
-    return Decision(live=live, assignment=assignment, served=served)
+    return Decision(live, assignment, Served("version", assignment.arm, assignment.version))
 
 
 def assign(live: LiveRoute, call: Call, *, remembered: Remembered | None = None) -> Assignment:
@@ -152,14 +151,14 @@ def _assignment(
     epoch: int | None = None,
 ) -> Assignment:
     return Assignment(
-        arm=arm.name,
-        version=arm.version,
-        reason=reason,
-        revision=live.revision,
-        unit=live.route.unit,
-        analysed=analysed,
-        experiment=experiment.id,
-        epoch=experiment.epoch if epoch is None else epoch,
-        bucket=place,
-        share=arm.share if place is not None else None,
+        arm.name,
+        arm.version,
+        reason,
+        live.revision,
+        live.route.unit,
+        analysed,
+        experiment.id,
+        experiment.epoch if epoch is None else epoch,
+        place,
+        arm.share if place is not None else None,
     )

@@ -327,15 +327,7 @@ def _parameters(live: LiveRoute | None, arm: str | None, version: str | None) ->
 
 
 def _giving(row: CallRow, version: str, hop: int) -> Giving:
-    return Giving(
-        call=row.id,
-        version=version,
-        route=row.route or "",
-        direction=row.direction,
-        from_=row.from_number,
-        to=row.to_number,
-        hop=hop,
-    )
+    return Giving(row.id, version, row.route or "", row.direction, row.from_number, row.to_number, hop)
 
 
 def _current_hop(events: list[Event]) -> int:

@@ -77,6 +77,8 @@ class Gateway:
     drift: list[str] = field(default_factory=list)
     schema: str = ""
     draining: bool = False
+    answered: int = 0
+    refused: int = 0
 
 
 @asynccontextmanager

@@ -123,7 +123,7 @@ def test_with_one_salt_for_both_they_would_not_be(places: list[int]) -> None:
 
 def test_who_does_not_take_part_is_served_by_the_control_and_not_analysed() -> None:
     one = live({"a": 50, "b": 50}, coverage=0.1)
-    given = [assign(one, replace(CALL, id=f"CA{number:032x}")) for number in range(100_000)]
+    given = [assign(one, CALL._replace(id=f"CA{number:032x}")) for number in range(100_000)]
     covered = [assignment for assignment in given if assignment.reason == "split"]
     assert abs(len(covered) - 10_000) < 5 * math.sqrt(100_000 * 0.1 * 0.9)
     in_b = sum(assignment.arm == "b" for assignment in covered)
@@ -160,7 +160,7 @@ def test_a_sticky_caller_keeps_the_first_arm_and_its_epoch() -> None:
     one = live(unit="caller")
     fresh = assign(one, CALL)
     assert fresh.reason == "split"
-    assert fresh == assign(one, replace(CALL, id="CA2"))
+    assert fresh == assign(one, CALL._replace(id="CA2"))
     other = "a" if fresh.arm == "b" else "b"
     kept = assign(one, CALL, remembered=Remembered(arm=other, epoch=1))
     assert (kept.arm, kept.reason, kept.epoch, kept.analysed) == (other, "sticky", 1, True)
@@ -181,21 +181,21 @@ def test_only_a_caller_who_takes_part_is_remembered() -> None:
     assert not wants_memory(live(unit="caller", test_numbers={"+14155551234": "b"}), CALL)
     assert not wants_memory(replace(sticky, experiment=None), CALL)
     partly = live(unit="caller", coverage=0.5)
-    callers = [replace(CALL, from_=f"+1415555{number:04}") for number in range(50)]
+    callers = [CALL._replace(from_=f"+1415555{number:04}") for number in range(50)]
     wanted = [wants_memory(partly, call) for call in callers]
     assert wanted == [assign(partly, call).reason == "split" for call in callers]
     assert set(wanted) == {True, False}
 
 
 def test_when_calls_are_drawn_a_caller_is_drawn_anew_each_time() -> None:
-    arms = {assign(live(), replace(CALL, id=f"CA{number}")).arm for number in range(50)}
+    arms = {assign(live(), CALL._replace(id=f"CA{number}")).arm for number in range(50)}
     assert arms == {"a", "b"}
-    assert assign(live(), replace(CALL, from_="anonymous")).reason == "split"
+    assert assign(live(), CALL._replace(from_="anonymous")).reason == "split"
 
 
 def test_the_other_party_of_an_outbound_call_is_who_is_rung() -> None:
     one = live(unit="caller")
-    rung = replace(CALL, direction="outbound", from_=CALL.to, to=CALL.from_)
+    rung = CALL._replace(direction="outbound", from_=CALL.to, to=CALL.from_)
     assert assign(one, rung) == assign(one, CALL)
 
 
@@ -211,7 +211,7 @@ def test_an_assignment_tells_how_it_came_about() -> None:
 )
 def test_a_withheld_number_is_a_caller_of_its_own(number: str) -> None:
     one = live(unit="caller")
-    call = replace(CALL, from_=number)
+    call = CALL._replace(from_=number)
     assert not wants_memory(one, call)
     given = assign(one, call)
     assert (given.reason, given.bucket) == ("withheld", bucket("CA1", SALT))
@@ -237,14 +237,14 @@ def test_a_hold_overrides_who_serves_and_nothing_else(to: str, served: Served) -
     held, free = decide(snapshot(live()), CALL, {"support": hold}), decide(snapshot(live()), CALL, {})
     assert free.assignment is not None
     assert held.served == served
-    assert held.assignment == replace(free.assignment, analysed=False)
+    assert held.assignment == free.assignment._replace(analysed=False)
 
 
 def test_a_hold_ends_when_its_time_is_up_and_touches_its_own_route_only() -> None:
     hold = Hold(route="support", to="fallback", author="kim", reason="noise", set_at=0, until=2_000)
     one = snapshot(live())
-    assert decide(one, replace(CALL, at=1_999), {"support": hold}).served.by == "fallback"
-    late = replace(CALL, at=2_000)
+    assert decide(one, CALL._replace(at=1_999), {"support": hold}).served.by == "fallback"
+    late = CALL._replace(at=2_000)
     assert decide(one, late, {"support": hold}) == decide(one, late, {})
     assert decide(one, CALL, {"sales": hold}) == decide(one, CALL, {})
 
@@ -257,5 +257,5 @@ def test_without_a_hold_the_assigned_version_serves() -> None:
 
 
 def test_a_number_that_no_route_names_is_unrouted() -> None:
-    lost = decide(snapshot(live()), replace(CALL, to="+14155550999"), {})
+    lost = decide(snapshot(live()), CALL._replace(to="+14155550999"), {})
     assert (lost.assignment, lost.served.by) == (None, "unrouted")

@@ -31,14 +31,13 @@ def parse_form(body: bytes) -> list[tuple[str, str]]:
         # The escaped plus sign begins every phone number. Neither replacement can make or break an
         # escape or a separator, so they are done once for the whole body instead of field by field.
         text = body.decode().replace("+", " ").replace("%2B", "+")
-        pairs = []
-        for piece in text.split("&"):
-            if "%" in piece:
-                name, _, value = piece.partition("=")
-                pairs.append((unquote_to_bytes(name).decode(), unquote_to_bytes(value).decode()))
-            elif piece:
-                name, _, value = piece.partition("=")
-                pairs.append((name, value))
+        halves = [piece.split("=", 1) if "=" in piece else (piece, "") for piece in text.split("&") if piece]
+        pairs = [(name, value) for name, value in halves]
+        if "%" in text:
+            pairs = [
+                (_unquoted(name) if "%" in name else name, _unquoted(value) if "%" in value else value)
+                for name, value in pairs
+            ]
     except UnicodeDecodeError as error:
         raise Malformed("the form is not UTF-8 text: send percent-encoded UTF-8") from error
     if len(pairs) > FIELD_LIMIT:
@@ -76,15 +75,15 @@ def read_call(fields: Mapping[str, str], *, id: str | None, at: int) -> Call:
     else:
         country = fields.get("FromCountry") or fields.get("CallerCountry", "")
     return Call(
-        id=id or sid,
-        sid=sid,
-        account=_text(fields.get("AccountSid", "")),
-        direction="outbound" if outbound else "inbound",
-        from_=_text(fields.get("From") or fields.get("Caller", "")),
-        to=_text(fields.get("To") or fields.get("Called", "")),
-        at=at,
-        status=_text(fields.get("CallStatus") or "ringing"),
-        country=country if _COUNTRY.fullmatch(country) else "",
+        id or sid,
+        sid,
+        _text(fields.get("AccountSid", "")),
+        "outbound" if outbound else "inbound",
+        _text(fields.get("From") or fields.get("Caller", "")),
+        _text(fields.get("To") or fields.get("Called", "")),
+        at,
+        _text(fields.get("CallStatus") or "ringing"),
+        country if _COUNTRY.fullmatch(country) else "",
     )
 
 
@@ -110,6 +109,10 @@ def seconds(fields: Mapping[str, str]) -> int | None:
     """How long the call lasted; None where Twilio did not say. ``Duration`` is billed minutes, and is not read."""
     text = fields.get("CallDuration", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
+
+
+def _unquoted(text: str) -> str:
+    return unquote_to_bytes(text).decode()
 
 
 def _sid_fault(sid: str) -> str:

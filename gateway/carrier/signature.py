@@ -216,7 +216,10 @@ class _Base:
 
 def _signed_fields(pairs: Pairs) -> bytes:
     # A name's values stand in order too, and equal ones once; the order of code points is that of UTF-8 bytes.
-    return "".join(chain.from_iterable(dict.fromkeys(sorted(pairs)))).encode()
+    ordered: Iterable[tuple[str, str]] = sorted(pairs)
+    if len({name for name, _ in pairs}) < len(pairs):
+        ordered = dict.fromkeys(ordered)
+    return "".join(chain.from_iterable(ordered)).encode()
 
 
 def _sign(secret: bytes, message: bytes, algorithm: Algorithm) -> bytes:

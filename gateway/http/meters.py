@@ -1,13 +1,40 @@
-"""What is counted for Prometheus."""
+"""What Prometheus is told, read off the gateway when it asks."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from collections.abc import Iterator
 
-REGISTRY = CollectorRegistry()
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
-VOICE = Counter("gateway_voice_webhooks", "Voice webhooks answered with TwiML", registry=REGISTRY)
-REFUSED = Counter("gateway_signatures_refused", "Webhooks refused for their signature", registry=REGISTRY)
-JOURNALLED = Gauge("gateway_journalled", "Entries sent to the journal since the start", registry=REGISTRY)
-UNLOGGED = Gauge("gateway_unlogged", "Entries that neither database nor journal took", registry=REGISTRY)
-WRITTEN = Gauge("gateway_written", "Entries committed to the database since the start", registry=REGISTRY)
-BATCHES = Gauge("gateway_batches", "Transactions that wrote them", registry=REGISTRY)
-PUBLICATION = Gauge("gateway_publication", "Number of the publication that serves", registry=REGISTRY)
+from gateway.wiring import Gateway
+
+Family = CounterMetricFamily | GaugeMetricFamily
+
+
+def exposition(gateway: Gateway) -> bytes:
+    """The text of ``/metrics``."""
+    registry = CollectorRegistry()
+    registry.register(_Meters(gateway))
+    return generate_latest(registry)
+
+
+class _Meters(Collector):
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def collect(self) -> Iterator[Family]:
+        """Every meter with its value of this moment."""
+        gateway, told = self._gateway, self._gateway.ledger.counters
+        counted = (
+            ("gateway_voice_webhooks", "Voice webhooks answered with TwiML", gateway.answered),
+            ("gateway_signatures_refused", "Webhooks refused for their signature", gateway.refused),
+            ("gateway_written", "Entries committed to the database", told.written),
+            ("gateway_batches", "Transactions that wrote them", told.batches),
+            ("gateway_journalled", "Entries sent to the journal", told.journalled),
+            ("gateway_replayed", "Journal entries brought over to the database", told.replayed),
+            ("gateway_unlogged", "Entries that neither database nor journal took", told.unlogged),
+        )
+        for name, text, value in counted:
+            yield CounterMetricFamily(name, text + " since the start", value=value)
+        publication = gateway.state.snapshot.publication
+        yield GaugeMetricFamily("gateway_publication", "Number of the publication that serves", value=publication)

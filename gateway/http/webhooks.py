@@ -13,7 +13,6 @@ from gateway.calls import RANK, STATUS, STREAM, Handoff
 from gateway.carrier.forms import event_key, parse_form, read_call, seconds, unique
 from gateway.errors import Malformed
 from gateway.http.keys import GATEWAY
-from gateway.http.meters import REFUSED, VOICE
 from gateway.model import Event
 
 _log = log.get("webhooks")
@@ -47,7 +46,7 @@ async def voice(request: web.Request) -> web.Response:
     except Exception:
         _log.exception("voice_failed", call_id=call.id)
         twiml = gateway.switchboard.emergency(call.to)
-    VOICE.inc()
+    gateway.answered += 1
     return _twiml(request, twiml)
 
 
@@ -123,7 +122,7 @@ async def _signed_form(request: web.Request) -> Fields | web.Response:
         account = next((value for name, value in pairs if name == "AccountSid"), None)
         signature, settings = headers.get(_SIGNATURE), headers.get(_SETTINGS)
         if not verifier.verify(request.raw_path, pairs, signature, settings, account):
-            REFUSED.inc()
+            gateway.refused += 1
             reason = verifier.diagnose(
                 request.raw_path, pairs, signature, settings, account, host=headers.get("Host")
             )

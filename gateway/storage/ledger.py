@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway import log
 from gateway.decide import Remembered
@@ -40,6 +40,14 @@ PATIENCE_SECONDS = 5.0
 BREAK_SECONDS = 1.0
 RECALL_SECONDS = 15 * 60
 _STOP_SECONDS = 5.0
+# Somebody is on the line for a call or its events; an outcome or a background task can wait.
+_PATIENCE = {
+    RecordCall: BUDGET_SECONDS,
+    Remember: BUDGET_SECONDS,
+    AppendEvent: BUDGET_SECONDS,
+    PutOutcome: PATIENCE_SECONDS,
+    MatureCalls: PATIENCE_SECONDS,
+}
 
 
 @dataclass(slots=True)
@@ -54,15 +62,12 @@ class Counters:
     waiting: int = 0
 
 
-class _Waiting:
+class _Waiting(NamedTuple):
     """A work in the queue, the future of whoever waits for it, and until when they wait."""
 
-    __slots__ = ("answer", "until", "work")
-
-    def __init__(self, work: Work, answer: "asyncio.Future[Any]", until: float) -> None:
-        self.work = work
-        self.answer = answer
-        self.until = until
+    work: Work
+    answer: "asyncio.Future[Any]"
+    until: float
 
 
 class Ledger:
@@ -139,7 +144,7 @@ class Ledger:
         """
         pending = self._pending.get(row.id)
         if pending is None:
-            pending = self._submit(RecordCall(row=row, drawn=drawn))
+            pending = self._submit(RecordCall(row, drawn))
             if not pending.done():
                 self._pending[row.id] = pending
         standing: CallRow = await pending
@@ -173,10 +178,8 @@ class Ledger:
     def _submit(self, work: Work) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
-        # Somebody is on the line for a call or its events; an outcome or a background task can wait.
-        patience = PATIENCE_SECONDS if isinstance(work, PutOutcome | MatureCalls) else BUDGET_SECONDS
-        waiting = _Waiting(work, answer, loop.time() + patience)
-        if self.down:
+        waiting = _Waiting(work, answer, loop.time() + _PATIENCE[type(work)])
+        if self._broken_until and self.down:
             self._give_up([waiting])
             return answer
         self._queue.append(waiting)
@@ -246,8 +249,14 @@ class Ledger:
                 if not batch[0].answer.done():
                     batch[0].answer.set_exception(error)
             return
-        for waiting, answer in zip(batch, answers, strict=True):
-            self._resolve(waiting.work, waiting.answer, answer)
+        now = time.monotonic()
+        for (work, waiter, _), answer in zip(batch, answers, strict=True):
+            if type(work) is RecordCall:
+                self._pending.pop(work.row.id, None)
+                self._recent.setdefault(answer.id, (now, answer))
+            if not waiter.done():
+                waiter.set_result(answer)
+        self._forget(now - RECALL_SECONDS)
 
     async def _commit(self, works: list[Work]) -> list[Any]:
         now = self._wall()
@@ -264,20 +273,11 @@ class Ledger:
         self._broken_until = time.monotonic() + BREAK_SECONDS
         self._give_up(batch)
 
-    def _resolve(self, work: Work, answer: "asyncio.Future[Any]", value: Any) -> None:
-        if isinstance(work, RecordCall):
-            self._pending.pop(work.row.id, None)
-            self._keep(value)
-        if not answer.done():
-            answer.set_result(value)
-
-    def _keep(self, row: CallRow) -> None:
-        now = time.monotonic()
-        self._recent.setdefault(row.id, (now, row))
-        # The dictionary is in order of arrival: what is too old stands in front.
+    def _forget(self, before: float) -> None:
+        """Let go of what was decided too long ago; the dictionary is in order of arrival."""
         while self._recent:
             first = next(iter(self._recent))
-            if self._recent[first][0] > now - RECALL_SECONDS:
+            if self._recent[first][0] > before:
                 break
             del self._recent[first]
 
@@ -303,7 +303,7 @@ class Ledger:
             for entry, answer, value in batch:
                 if "call" in entry:
                     self._pending.pop(value.id, None)
-                    self._keep(value)
+                    self._recent.setdefault(value.id, (time.monotonic(), value))
                 if not answer.done():
                     answer.set_result(value)
 

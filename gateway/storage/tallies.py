@@ -94,9 +94,7 @@ def merge_statement(database: Database) -> Any:
         set_={
             "n": total,
             "mean": sa.case((total == zero, zero), else_=tally.c.mean + apart * new.n / total),
-            "m2": sa.case(
-                (total == zero, zero), else_=tally.c.m2 + new.m2 + apart * apart * tally.c.n * new.n / total
-            ),
+            "m2": sa.case((total == zero, zero), else_=spread),
         },
     )
 

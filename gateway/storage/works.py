@@ -6,7 +6,7 @@ First writer wins throughout: an insert that meets a standing row changes nothin
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -25,8 +25,7 @@ Row = Mapping[str, Any]
 BATCH_LIMIT = 256
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RecordCall:
+class RecordCall(NamedTuple):
     """Write a call with its assignment; answered by the row that stands.
 
     ``drawn`` is set for a sticky caller who was assigned without the memory: if that holds another arm, the

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from string import ascii_letters, digits
+from typing import NamedTuple
 from urllib.parse import quote
 
 from gateway.model import Parameters
@@ -19,8 +20,7 @@ ACTION_OVERRIDES = "#rc=2&rp=ct,rt,5xx"
 _PLAIN = f"{ascii_letters}{digits}_+.:@-".encode()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Handoff:
+class Handoff(NamedTuple):
     """One giving of one call to one target. ``hop`` counts from 0; ``variables`` are those of a contact."""
 
     call: str

@@ -1,7 +1,5 @@
 """The kind ``number``."""
 
-from dataclasses import replace
-
 from .examples import HANDOFF, WRITTEN, shown, template
 
 
@@ -19,7 +17,7 @@ statusCallbackEvent="initiated ringing answered completed" statusCallbackMethod=
 
 
 def test_a_later_hop_is_told_apart() -> None:
-    assert shown(template({"kind": "number", "to": "+14155550199"}).render(replace(HANDOFF, hop=2))) == (
+    assert shown(template({"kind": "number", "to": "+14155550199"}).render(HANDOFF._replace(hop=2))) == (
         """\
 <Response>
   <Dial action="https://gateway.example/twilio/next/CA1?hop=2#rc=2&amp;rp=ct,rt,5xx" answerOnBridge="true" \

@@ -135,7 +135,7 @@ def test_only_a_plain_first_handoff_is_filled_in(kind: str) -> None:
         *({"from_": text} for text in ("anonymous caller", "a&b", "a\nb", "ß", "\ud800", "a%2Bb", "a?b")),
     ]
     for change in odd:
-        assert crossed.render(replace(HANDOFF, **change)) == anew
+        assert crossed.render(HANDOFF._replace(**change)) == anew
 
 
 @pytest.mark.parametrize("mark", ["\ufdd00\ufdd0", "\ufdd0", "%EF%B7%900%EF%B7%90", "%EF%B7%90", "\0", "{0}", "%s"])
@@ -161,7 +161,7 @@ class TestWhatWins:
         return template(written, ("tone", "arm"), ("prompt", "arm"))
 
     def test_a_later_layer(self, made: Template) -> None:
-        found = received("stream", made.render(replace(HANDOFF, variables=(("tone", "contact"), ("new", "contact")))))
+        found = received("stream", made.render(HANDOFF._replace(variables=(("tone", "contact"), ("new", "contact")))))
         assert list(found.items())[OWN:] == [
             ("tone", "contact"),
             ("prompt", "arm"),
@@ -172,6 +172,6 @@ class TestWhatWins:
     @pytest.mark.parametrize("name", ["gateway_call", "Gateway-Call", "gateway.call", "gate\x00way_call"])
     def test_but_never_over_the_gateways_own_names(self, made: Template, name: str) -> None:
         for kind, each in {"stream": made, "sip": TEMPLATES["sip"], "webhook": TEMPLATES["webhook"]}.items():
-            found = received(kind, each.render(replace(HANDOFF, variables=((name, "forged"),))))
+            found = received(kind, each.render(HANDOFF._replace(variables=((name, "forged"),))))
             assert found["gateway_call"] == "CA1"
             assert "forged" not in found.values()
