@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from aiohttp import web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from gateway import log
 from gateway.calls import RANK, STATUS, STREAM, Handoff
@@ -20,8 +20,9 @@ _log = log.get("webhooks")
 BODY_BYTES = 64 * 1024
 BODY_SECONDS = 5.0
 _TWIML = CIMultiDict({"Content-Type": "text/xml; charset=utf-8", "Cache-Control": "no-store"})
-_SIGNATURE = "X-Twilio-Signature"
-_SETTINGS = "X-Twilio-Webhooks-Signature-Settings"
+_SIGNATURE = istr("X-Twilio-Signature")
+_SETTINGS = istr("X-Twilio-Webhooks-Signature-Settings")
+_ENCODING = istr("Content-Encoding")
 
 Fields = dict[str, str]
 
@@ -98,7 +99,7 @@ async def _signed_form(request: web.Request) -> Fields | web.Response:
     """The fields of a genuine request, or the answer that refuses it."""
     gateway = request.app[GATEWAY]
     headers = request.headers
-    if "Content-Encoding" in headers:
+    if _ENCODING in headers:
         return _malformed(Malformed("a compressed body is not taken"))
     try:
         # The body of a small form has nearly always come with its header; only a slow one needs a deadline.

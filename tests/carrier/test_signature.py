@@ -17,7 +17,7 @@ from multidict import MultiDict
 from twilio.request_validator import RequestValidator
 
 from gateway.carrier.forms import parse_form, read_call, unique
-from gateway.carrier.signature import Keyring, Verifier, body_matches, matches
+from gateway.carrier.signature import Keyring, Secret, Verifier, body_matches, matches
 from gateway.errors import Malformed
 
 VECTORS = json.loads(Path(__file__).parent.parent.joinpath("data", "twilio_signature_vectors.json").read_text())[
@@ -275,7 +275,7 @@ def test_what_cannot_be_encoded_is_refused_not_raised() -> None:
     signature = sign(PUBLIC + PATH, PAIRS)
     assert not accepts(signature, path="/\udcff")
     assert not accepts(signature, pairs=[("a", "\udcff")])
-    assert not matches(PUBLIC + "/\udcff", [], signature, TOKEN.encode(), "sha1")
+    assert not matches(PUBLIC + "/\udcff", [], signature, Secret(TOKEN.encode(), "sha1"))
 
 
 def test_a_fragment_is_not_part_of_the_url() -> None:
@@ -294,6 +294,14 @@ def test_a_body_hash_is_only_worth_anything_when_it_is_the_only_one() -> None:
     ):
         assert not body_matches(path, b"{}")
     assert not body_matches(f"/x?bodySHA256={told}", b"{} ")
+
+
+@given(st.binary(min_size=1, max_size=200), st.binary(max_size=300))
+def test_a_prepared_secret_signs_as_the_library_does(secret: bytes, message: bytes) -> None:
+    for algorithm in ("sha1", "sha256"):
+        expected = base64.b64encode(hmac.digest(secret, message, algorithm))
+        made = Secret(secret, "sha1" if algorithm == "sha1" else "sha256")
+        assert made.sign(message) == expected == made.sign(message)
 
 
 # --- whose secret ----------------------------------------------------------------------------------------
