@@ -6,6 +6,7 @@ never from the order in which they came.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Literal
 
 from gateway.metrics import Facts
@@ -33,6 +34,7 @@ FETCHED = "fetched"  # what Twilio's REST API said when asked; it outranks every
 GIVEN_UP = "given_up"  # nobody ever told how the call ended
 NEXT = "next"  # how a handoff ended, and the one that was sent next, if any
 STREAM = "stream"
+REPORTED = "outcome"
 
 STREAM_GRACE_SECONDS = 10
 
@@ -116,6 +118,22 @@ def merge_outcome(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, A
         else:
             merged[key] = value
     return merged
+
+
+def reported(call: str, body: Mapping[str, Any], author: str, at: int) -> Event:
+    """An agent's report as an event of the timeline: who sent it, and its verdicts.
+
+    What people said, the fields and the transcript, is kept once, in the outcome; here only their names and number
+    stand. The same report sent twice in a moment is one event.
+    """
+    told = {key: value for key, value in body.items() if key not in {"fields", "transcript"}}
+    digest = blake2b(repr((author, body)).encode(errors="replace"), digest_size=6).hexdigest()
+    data: dict[str, Any] = {"author": author, "told": told}
+    if body.get("fields"):
+        data["fields"] = sorted(body["fields"])
+    if body.get("transcript"):
+        data["lines"] = len(body["transcript"])
+    return Event(call=call, key=f"outcome:{at}:{digest}", kind=REPORTED, at=at, data=data)
 
 
 def _precedence(event: Event) -> tuple[int, int, str]:

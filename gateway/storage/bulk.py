@@ -33,7 +33,9 @@ class Many:
             return connection.execute(self._statement, self.named(rows)).rowcount
         for place, dumped in self._json:
             rows = [(*row[:place], dumped(row[place]), *row[place + 1 :]) for row in rows]
-        return connection.exec_driver_sql(self._text, rows).rowcount
+        driver: Any = connection.connection.driver_connection
+        count: int = driver.executemany(self._text, rows).rowcount
+        return count
 
     def named(self, rows: Rows) -> list[dict[str, Any]]:
         """The rows by the names of their columns."""

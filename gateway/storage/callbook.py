@@ -7,9 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.model import Event
-from gateway.storage.rows import CallRow, row_in
+from gateway.storage.rows import CallRow, event_in, row_in
 from gateway.storage.schema import call, call_event, outcome
-from gateway.storage.works import event_of, named
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +56,7 @@ async def call_of(connection: AsyncConnection, name: str) -> CallRow | None:
 async def events_of(connection: AsyncConnection, name: str) -> list[Event]:
     """The timeline of a call, in the order in which the gateway learned of it."""
     rows = await connection.execute(sa.select(call_event).where(call_event.c.call == name).order_by(call_event.c.seq))
-    return [event_of(row) for row in rows]
+    return [event_in(row) for row in rows]
 
 
 async def outcome_of(connection: AsyncConnection, name: str) -> dict[str, Any] | None:
@@ -82,3 +81,8 @@ async def counted_calls(connection: AsyncConnection, experiment: str) -> list[di
     columns = (call.c.id, call.c.epoch, call.c.arm, call.c.received_at, call.c.counted)
     rows = await connection.execute(sa.select(*columns).where(call.c.experiment == experiment, call.c.analysed))
     return [dict(row._mapping) for row in rows]
+
+
+def named(name: str) -> sa.ColumnElement[bool]:
+    """Finds a call by our id or by Twilio's CallSid; spelled so that the partial index on the Sid is used."""
+    return sa.or_(call.c.id == name, sa.and_(call.c.sid == name, call.c.sid != call.c.id))

@@ -17,6 +17,7 @@ from gateway import log
 from gateway.decide import Remembered
 from gateway.errors import Unavailable
 from gateway.model import Event
+from gateway.storage.batch import Batch, Statements
 from gateway.storage.engine import BAD_ROW, DOWN, Database
 from gateway.storage.journal import Journal, read_entries
 from gateway.storage.rows import CallRow
@@ -28,9 +29,7 @@ from gateway.storage.works import (
     RecordCall,
     Remember,
     Rules,
-    Statements,
     Work,
-    write_batch,
 )
 
 _log = log.get("ledger")
@@ -261,7 +260,7 @@ class Ledger:
     async def _commit(self, works: list[Work]) -> list[Any]:
         now = self._wall()
         answers = await self._database.transact(
-            lambda connection: write_batch(connection, self._statements, works, self._rules, now)
+            lambda connection: Batch(connection, self._statements, self._rules, now).write(works)
         )
         self.counters.batches += 1
         self.counters.written += len(works)

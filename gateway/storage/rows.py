@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gateway.model import Assignment, Call, Direction, Reason, Served, ServedBy, ServedReason, Unit
+from gateway.model import Assignment, Call, Direction, Event, Reason, Served, ServedBy, ServedReason, Unit
 
 
 class CallRow(NamedTuple):
@@ -109,3 +109,8 @@ def assignment_in(row: CallRow) -> Assignment | None:
 def served_in(row: CallRow) -> Served:
     """Who served the call, as a row has it."""
     return Served(by=row.served_by, arm=row.served_arm, version=row.served_version, reason=row.served_reason)
+
+
+def event_in(row: Any) -> Event:
+    """The event that a row of ``call_event`` stores."""
+    return Event(call=row.call, key=row.key, kind=row.kind, at=row.at, data=row.data)

@@ -73,6 +73,10 @@ def ended(sid: str, seconds: int = 60, status: str = "completed") -> Event:
     return Event(call=sid, key="status:0", kind=STATUS, at=Clock.now + seconds * 1000, data=data)
 
 
+def report(sid: str, body: dict[str, Any], *, at: int) -> PutOutcome:
+    return PutOutcome(call=sid, body=body, at=at, author="agent")
+
+
 async def rows_of(database: Database) -> list[Any]:
     async with database.read() as connection:
         return list(await connection.execute(sa.select(call).order_by(call.c.id)))
@@ -140,7 +144,7 @@ async def test_the_first_event_of_a_key_stands(ledger: Ledger, database: Databas
 
 
 async def test_an_unknown_call_has_no_outcome(ledger: Ledger) -> None:
-    assert await ledger.put_outcome(PutOutcome(call="CA1", body={"success": True}, at=1)) is None
+    assert await ledger.put_outcome(report("CA1", {"success": True}, at=1)) is None
 
 
 async def test_an_outcome_counts_when_it_is_final_or_its_window_has_closed(
@@ -151,7 +155,7 @@ async def test_an_outcome_counts_when_it_is_final_or_its_window_has_closed(
         for sid in ("CA1", "CA2"):
             await ledger.record(row(sid))
             await ledger.append(ended(sid))
-            await ledger.put_outcome(PutOutcome(call=sid, body={"success": sid == "CA1"}, at=clock.now))
+            await ledger.put_outcome(report(sid, {"success": sid == "CA1"}, at=clock.now))
 
         async def successes() -> int:
             async with database.read() as connection:
@@ -159,7 +163,7 @@ async def test_an_outcome_counts_when_it_is_final_or_its_window_has_closed(
             return sum(count.n for cell, count in cells if cell.metric == "success")
 
         assert await successes() == 0
-        await ledger.put_outcome(PutOutcome(call="CA1", body={"final": True}, at=clock.now))
+        await ledger.put_outcome(report("CA1", {"final": True}, at=clock.now))
         assert await successes() == 1
         assert await ledger.mature() == 0
         clock.now += WINDOW + 61_000
@@ -186,7 +190,7 @@ async def test_tallies_equal_the_rows_whatever_came_in_which_order(
                 "fields": {"csat": dice.choice((1, 5, None)), "vip": dice.random() < 0.5},
                 "final": dice.choice((True, False)),
             }
-            steps.append(ledger.put_outcome(PutOutcome(call=sid, body=body, at=clock.now)))
+            steps.append(ledger.put_outcome(report(sid, body, at=clock.now)))
         dice.shuffle(steps)
         while steps:
             some = [steps.pop() for _ in range(min(len(steps), dice.randrange(1, 8)))]
@@ -220,7 +224,7 @@ async def test_after_the_results_are_locked_an_outcome_stays_on_the_call_only(
                 "locked_at": 2,
             },
         )
-    standing = await ledger.put_outcome(PutOutcome(call="CA1", body={"success": True, "final": True}, at=3))
+    standing = await ledger.put_outcome(report("CA1", {"success": True, "final": True}, at=3))
     assert standing is not None
     assert standing["counted"] is False
     async with database.read() as connection:
@@ -261,7 +265,7 @@ async def test_a_call_does_not_wait_for_a_database_that_is_stuck(database: Datab
             assert recalled.arm == "b"
             await ledger.append(ended("CA3"))
             with pytest.raises(Unavailable):
-                await ledger.put_outcome(PutOutcome(call="CA3", body={}, at=1))
+                await ledger.put_outcome(report("CA3", {}, at=1))
         assert ledger.counters.journalled >= 21
         await replayed(ledger, 21)
     written = await rows_of(database)

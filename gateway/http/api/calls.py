@@ -92,7 +92,8 @@ async def post_outcome(ask: Ask) -> Answer:
     """Report what became of a call; repeated, late and partial reports are welcome."""
     sent = ask.body.model_dump(exclude_unset=True)
     name = ask.path["call"]
-    row = await ask.gateway.ledger.put_outcome(PutOutcome(call=name, body=sent, at=ask.gateway.wall()))
+    work = PutOutcome(call=name, body=sent, at=ask.gateway.wall(), author=ask.caller.name)
+    row = await ask.gateway.ledger.put_outcome(work)
     if row is None:
         if ask.gateway.ledger.recall(name) is not None:
             raise Unavailable("the call is not in the database yet; try again shortly")

@@ -1,0 +1,245 @@
+"""Writes a batch of works in one transaction.
+
+First writer wins throughout: an insert that meets a standing row changes nothing, and what stands is read back.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.calls import State, derive, facts, merge_outcome, reported
+from gateway.decide import Remembered
+from gateway.metrics import read_measures
+from gateway.model import Event
+from gateway.storage.bulk import Many, Newcomers
+from gateway.storage.callbook import named
+from gateway.storage.engine import Database
+from gateway.storage.rows import CallRow, event_in, row_in
+from gateway.storage.schema import call, call_event, experiment, outcome, sticky
+from gateway.storage.tallies import MILLISECONDS_PER_DAY, Cell, Changes, Count, Merge, merge_statement
+from gateway.storage.works import AppendEvent, MatureCalls, PutOutcome, RecordCall, Remember, Rules, Work
+
+# What a voice webhook writes; the columns behind it are null by default.
+_FIRST = slice(CallRow._fields.index("mature") + 1)
+# The columns of a call that are derived from what is told of it later.
+_LATER = slice(CallRow._fields.index("served_by"), CallRow._fields.index("seq"))
+_DERIVED = CallRow._fields[_LATER]
+
+
+class Statements:
+    """The statements of a batch, made once for the database at hand."""
+
+    def __init__(self, database: Database) -> None:
+        self.insert_call = Newcomers(database, call, CallRow._fields[_FIRST], ("id",))
+        self.insert_event = Newcomers(database, call_event, Event.__slots__, ("call", "key"))
+        self.insert_sticky = database.insert(sticky).on_conflict_do_nothing().returning(sticky.c.unit)
+        self.merge_tally = Many(database, merge_statement(database), Merge._fields)
+        put = database.insert(outcome)
+        self.put_outcome = put.on_conflict_do_update(
+            index_elements=[outcome.c.call],
+            set_={name: put.excluded[name] for name in ("body", "updated_at", "counted")},
+        )
+        self.update_call = Many(
+            database,
+            sa.update(call)
+            .where(call.c.id == sa.bindparam("call_id"))
+            .values({name: sa.bindparam(f"new_{name}") for name in _DERIVED}),
+            (*(f"new_{name}" for name in _DERIVED), "call_id"),
+        )
+
+
+class Batch:
+    """One transaction's works; ``write`` does them inside the transaction that ``connection`` has open."""
+
+    def __init__(self, connection: sa.Connection, statements: Statements, rules: Rules, now: int) -> None:
+        self._connection = connection
+        self._statements = statements
+        self._rules = rules
+        self._now = now
+        self._changes = Changes()
+        # The calls to derive anew, and the new rows of their outcomes.
+        self._touched: dict[str, None] = {}
+        self._outcomes: dict[str, dict[str, Any]] = {}
+
+    def write(self, works: Sequence[Work]) -> list[Any]:
+        """Do all works; returns their answers in the same order."""
+        kinds: dict[type[Work], list[Any]] = {}
+        for work in works:
+            kinds.setdefault(type(work), []).append(work)
+        # What is written first can be read by what comes later: events of a call that is in the same batch, say.
+        answered = {kind: iter(write(self, kinds[kind])) for kind, write in _IN_ORDER.items() if kind in kinds}
+        if self._touched:
+            self._settle()
+        merges = self._changes.merges()
+        if merges:
+            self._statements.merge_tally(self._connection, merges)
+        return [next(answered[type(work)]) for work in works]
+
+    # -- each kind of work ---------------------------------------------------------------------------------
+
+    def _remember(self, works: Sequence[Remember]) -> list[tuple[Remembered, bool]]:
+        return [self._memory(work) for work in works]
+
+    def _memory(self, wanted: Remember) -> tuple[Remembered, bool]:
+        row = {name: getattr(wanted, name) for name in Remember.__slots__}
+        first = self._connection.execute(self._statements.insert_sticky, row).first() is not None
+        standing = self._connection.execute(
+            sa.select(sticky.c.arm, sticky.c.epoch).where(
+                sticky.c.experiment == wanted.experiment,
+                sticky.c.memory == wanted.memory,
+                sticky.c.unit == wanted.unit,
+            )
+        ).one()
+        return Remembered(arm=standing.arm, epoch=standing.epoch), first
+
+    def _record_calls(self, works: Sequence[RecordCall]) -> list[CallRow]:
+        rows = [work.row if work.drawn is None else self._compared(work.row, work.drawn) for work in works]
+        written = self._statements.insert_call(self._connection, [tuple(row)[_FIRST] for row in rows])
+        served = Counter(_cell(row, "served") for row in rows if row.analysed and (row.id,) in written)
+        for cell, count in served.items():
+            self._changes.merge(cell, Count(n=count, mean=1.0))
+        # The events of a journalled call may have come before it.
+        self._touched.update((row.id, None) for row in rows if row.journalled and (row.id,) in written)
+        if len(written) == len(rows):
+            return rows
+        missing = [row.id for row in rows if (row.id,) not in written]
+        found = self._connection.execute(sa.select(call).where(call.c.id.in_(missing)))
+        standing = {row.id: row_in(row) for row in found}
+        return [row if (row.id,) in written else standing[row.id] for row in rows]
+
+    def _compared(self, row: CallRow, drawn: Remember) -> CallRow:
+        standing, _ = self._memory(drawn)
+        return row if standing.arm == drawn.arm else row._replace(analysed=False)
+
+    def _append_events(self, works: Sequence[AppendEvent]) -> list[Event]:
+        standing = self._append(work.event for work in works)
+        return [standing[work.event.call, work.event.key] for work in works]
+
+    def _append(self, events: Iterable[Event]) -> dict[tuple[str, str], Event]:
+        """Write the events whose keys are new; returns the one that stands under each key."""
+        wanted: dict[tuple[str, str], Event] = {}
+        for event in events:
+            wanted.setdefault((event.call, event.key), event)
+        rows = [(event.call, event.key, event.kind, event.at, dict(event.data)) for event in wanted.values()]
+        written = self._statements.insert_event(self._connection, rows)
+        self._touched.update((name, None) for name, _ in written)
+        for name, key in wanted.keys() - written:
+            query = sa.select(call_event).where(call_event.c.call == name, call_event.c.key == key)
+            wanted[name, key] = event_in(self._connection.execute(query).one())
+        return wanted
+
+    def _put_outcomes(self, works: Sequence[PutOutcome]) -> list[dict[str, Any] | None]:
+        return [self._put_outcome(work) for work in works]
+
+    def _put_outcome(self, work: PutOutcome) -> dict[str, Any] | None:
+        query = sa.select(call.c.id, call.c.experiment).where(named(work.call)).with_for_update()
+        known = self._connection.execute(query).first()
+        if known is None:
+            return None
+        old = self._outcomes.get(known.id)
+        if old is None:
+            row = self._connection.execute(sa.select(outcome).where(outcome.c.call == known.id)).first()
+            old = dict(row._mapping) if row else {"call": known.id, "body": {}, "received_at": work.at}
+        self._outcomes[known.id] = old | {
+            "body": merge_outcome(old["body"], work.body),
+            "updated_at": self._now,
+            "counted": not self._locked([known.experiment]),
+        }
+        self._touched[known.id] = None
+        self._append([reported(known.id, work.body, work.author, work.at)])
+        return self._outcomes[known.id]
+
+    def _mature(self, works: Sequence[MatureCalls]) -> list[int]:
+        return [self._due(work) for work in works]
+
+    def _due(self, work: MatureCalls) -> int:
+        query = sa.select(call.c.id).where(call.c.mature_at <= work.now).order_by(call.c.mature_at)
+        due = list(self._connection.scalars(query.limit(work.limit)))
+        self._touched.update(dict.fromkeys(due))
+        return len(due)
+
+    # -- what follows from it ------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Derive each touched call anew from all that is known of it, and correct the tallies by the difference."""
+        ids = list(self._touched)
+        query = sa.select(call).where(call.c.id.in_(ids)).order_by(call.c.id).with_for_update()
+        rows = [row_in(row) for row in self._connection.execute(query)]
+        if not rows:
+            return
+        if self._outcomes:
+            self._connection.execute(self._statements.put_outcome, list(self._outcomes.values()))
+        events: dict[str, list[Event]] = {}
+        for told in self._connection.execute(sa.select(call_event).where(call_event.c.call.in_(ids))):
+            events.setdefault(told.call, []).append(event_in(told))
+        stored = self._connection.execute(sa.select(outcome).where(outcome.c.call.in_(ids)))
+        bodies = {row.call: row.body for row in stored}
+        locked = self._locked({row.experiment for row in rows})
+        updates = []
+        for row in rows:
+            body = bodies.get(row.id, {})
+            state = derive(_announced(row), events.get(row.id, ()))
+            new = self._derived(row, state, body)
+            if row.analysed and row.experiment not in locked:
+                new = new._replace(counted=self._count(row, new, state, body))
+            updates.append((*tuple(new)[_LATER], new.id))
+        self._statements.update_call(self._connection, updates)
+
+    def _locked(self, names: Iterable[str | None]) -> set[str]:
+        """Which of these experiments have locked their results."""
+        asked = [name for name in names if name is not None]
+        if not asked:
+            return set()
+        query = sa.select(experiment.c.id).where(experiment.c.id.in_(asked), experiment.c.locked_at.is_not(None))
+        return set(self._connection.scalars(query))
+
+    def _derived(self, row: CallRow, state: State, body: Mapping[str, Any]) -> CallRow:
+        closes = state.ended_at + self._rules.window if state.ended_at is not None else None
+        mature = row.mature or bool(body.get("final")) or (closes is not None and closes <= self._now)
+        row = row._replace(
+            status=state.status,
+            answered_at=state.answered_at,
+            ended_at=state.ended_at,
+            duration_seconds=state.duration_seconds,
+            mature=mature,
+            mature_at=None if mature else closes,
+        )
+        if state.served is None:
+            return row
+        return row._replace(**{f"served_{name}": state.served[name] for name in ("by", "arm", "version", "reason")})
+
+    def _count(self, row: CallRow, new: CallRow, state: State, body: Mapping[str, Any]) -> dict[str, float]:
+        old = row.counted if row.counted is not None else {"served": 1.0}
+        known = facts(state, body, assigned_arm=row.arm, served_arm=new.served_arm)
+        measures = read_measures(known, mature=new.mature)
+        for metric in old.keys() | measures.keys():
+            before, after = old.get(metric), measures.get(metric)
+            if before == after:
+                continue
+            if after is not None:
+                self._changes.add(_cell(row, metric), after)
+            if before is not None:
+                self._changes.remove(_cell(row, metric), before)
+        return measures
+
+
+_IN_ORDER: Mapping[type[Work], Any] = {
+    Remember: Batch._remember,
+    RecordCall: Batch._record_calls,
+    AppendEvent: Batch._append_events,
+    PutOutcome: Batch._put_outcomes,
+    MatureCalls: Batch._mature,
+}
+
+
+def _announced(row: CallRow) -> str:
+    """What the call was announced with: a final status was derived, and is derived again."""
+    return "in-progress" if row.direction == "outbound" and row.answered_at else "ringing"
+
+
+def _cell(row: CallRow, metric: str) -> Cell:
+    """Where a measure of an analysed call is counted."""
+    day = row.received_at // MILLISECONDS_PER_DAY
+    return Cell(row.experiment or "", row.epoch or 0, day, "", row.arm or "", metric)
