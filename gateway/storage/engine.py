@@ -20,6 +20,14 @@ T = TypeVar("T")
 
 # A write transaction of the whole gateway is short; waiting longer than this means the database is stuck.
 _COMMAND_SECONDS = 10.0
+# What makes a commit survive a power cut (FULL; NORMAL syncs at checkpoints only), and an erased row unreadable.
+DURABLE = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "wal_autocheckpoint=4000",
+    "secure_delete=ON",
+    "foreign_keys=ON",
+)
 # How long a transaction waits for the one before it, on an engine that writes one at a time.
 _TURN_SECONDS = 5.0
 
@@ -152,14 +160,7 @@ def _sqlite_engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:
 
         return on_connect
 
-    durable = (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "wal_autocheckpoint=4000",
-        "secure_delete=ON",
-        "foreign_keys=ON",
-    )
-    sa.event.listen(writer.sync_engine, "connect", _open(durable))
+    sa.event.listen(writer.sync_engine, "connect", _open(DURABLE))
     sa.event.listen(reader.sync_engine, "connect", _open(("query_only=ON",)))
     sa.event.listen(writer.sync_engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
     sa.event.listen(reader.sync_engine, "begin", lambda c: c.exec_driver_sql("BEGIN"))
