@@ -36,6 +36,27 @@ _SHORTEST_SECRET = 8
 Format = Literal["console", "json"]
 
 
+class Throttle:
+    """Lets a few events through in each second, so that a flood cannot fill a log or take up the processor."""
+
+    def __init__(self, per_second: int) -> None:
+        self._limit = per_second
+        self._second = 0
+        self._passed = 0
+        self._skipped = 0
+
+    def passes(self, now: int) -> int | None:
+        """How many were skipped since the last that passed, or None if this one, at ``now`` (ms), is skipped too."""
+        if now // 1000 != self._second:
+            self._second, self._passed = now // 1000, 0
+        if self._passed >= self._limit:
+            self._skipped += 1
+            return None
+        self._passed += 1
+        skipped, self._skipped = self._skipped, 0
+        return skipped
+
+
 def mask(text: str) -> str:
     """``text`` with every phone number cut down to its last two digits and credentials left out.
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway import log
 from gateway.errors import Conflict, Invalid, Moved, NotFound, Problem, Refused
 from gateway.livestate import LiveState
-from gateway.model import Experiment, Route, Snapshot, Version
+from gateway.model import Experiment, Route, Snapshot, Target, Version
 from gateway.routefile import (
     build_route,
     build_versions,
@@ -48,6 +48,7 @@ from gateway.storage.revisions import (
     mark_in_folder,
     revision_of,
 )
+from gateway.targets import secrets_of
 
 _log = log.get("publishing")
 
@@ -191,6 +192,26 @@ def check(draft: Draft, snapshot: Snapshot) -> tuple[dict[str, Route], dict[str,
     return routes, versions
 
 
+def _missing_secrets(draft: Draft, secret: Callable[[str], str]) -> list[Problem]:
+    """A problem for every environment variable that a target of the draft names and that is not set here."""
+    targets: list[tuple[str, str, Target]] = []
+    for (kind, name), body in draft.bodies.items():
+        if kind == "agent":
+            built = [version for version in build_versions(name, body or {}) if version.status == "published"]
+            targets += [(place_of(kind, name), f"versions.{one.number}.target", one.target) for one in built]
+        elif body is not None and (fallback := build_route(name, body).fallback) is not None:
+            targets.append((place_of(kind, name), "fallback", fallback))
+    problems = []
+    for place, path, target in targets:
+        for key, variable in secrets_of(target).items():
+            try:
+                secret(variable)
+            except LookupError:
+                text = f"the environment variable {variable} is not set where the gateway runs: set it and restart it"
+                problems.append(Problem(place=place, path=f"{path}.{key}", text=text))
+    return problems
+
+
 def _raise(problems: Sequence[Problem]) -> None:
     if problems:
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -200,15 +221,28 @@ def _raise(problems: Sequence[Problem]) -> None:
 class Publishing:
     """Check, plan, publish, roll back and export."""
 
-    def __init__(self, database: Database, state: LiveState, *, wall: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        state: LiveState,
+        *,
+        secret: Callable[[str], str],
+        wall: Callable[[], int],
+    ) -> None:
+        """``secret`` gives the text of an environment variable that a target names, or raises LookupError."""
         self._database = database
         self._state = state
+        self._secret = secret
         self._wall = wall
 
     async def check(self, draft: Draft) -> None:
         """Raise Invalid with every problem that the draft has beside the live state."""
         await self._state.refresh()
-        await asyncio.to_thread(check, draft, self._state.snapshot)
+        await asyncio.to_thread(self._check, draft, self._state.snapshot)
+
+    def _check(self, draft: Draft, snapshot: Snapshot) -> None:
+        check(draft, snapshot)
+        _raise(_missing_secrets(draft, self._secret))
 
     async def plan(self, draft: Draft, *, allow_removal: bool = False) -> list[Change]:
         """What publishing the draft would change, things that stay as they are included."""
@@ -235,7 +269,7 @@ class Publishing:
         while True:
             await self._state.refresh()
             snapshot = self._state.snapshot
-            await asyncio.to_thread(check, draft, snapshot)
+            await asyncio.to_thread(self._check, draft, snapshot)
             async with self._database.write() as connection:
                 newest = await lock_head(connection, self._database)
                 if newest != snapshot.publication:
@@ -259,7 +293,7 @@ class Publishing:
             raise NotFound(f'{kind} "{name}" has no revision {to}')
         return await self.publish(Draft(bodies={(kind, name): old.body}), author)
 
-    async def export(self, files: Mapping[str, str] | None = None) -> dict[str, str]:
+    async def export(self, author: Author, files: Mapping[str, str] | None = None) -> dict[str, str]:
         """The live state as files; comments in ``files``, the operator's own, are kept.
 
         The live revisions then count as held by the folder.
@@ -269,6 +303,14 @@ class Publishing:
         written = await asyncio.to_thread(_write_files, live, files or {})
         async with self._database.write() as connection:
             await mark_in_folder(connection, [(one.kind, one.name, one.number) for one in live])
+            await add_audit(
+                connection,
+                at=self._wall(),
+                author=author.name,
+                action="export",
+                subject=f"{len(live)} files",
+                detail={},
+            )
         return written
 
     async def history(self, kind: str, name: str) -> list[Revision]:

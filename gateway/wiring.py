@@ -14,6 +14,7 @@ from gateway.carrier.client import Carrier, open_carrier
 from gateway.carrier.signature import Keyring, Verifier
 from gateway.errors import Invalid, Problem
 from gateway.livestate import LiveState
+from gateway.log import Throttle
 from gateway.model import Event, Target
 from gateway.publishing import Author, Publishing, read_files, read_folders
 from gateway.settings import Settings
@@ -34,6 +35,7 @@ _log = log.get("wiring")
 MATURE_SECONDS = 5.0
 SWEEP_SECONDS = 60.0
 DRIFT_SECONDS = 60.0
+REFUSALS_TOLD = 5  # in a second: to say what is wrong with a forged request costs more than to answer a good one
 # A call whose end nobody told is asked about after ten minutes, and given up after a day.
 _ASK_AFTER = 10 * 60_000
 _GIVE_UP_AFTER = 24 * 60 * 60_000
@@ -79,6 +81,7 @@ class Gateway:
     draining: bool = False
     answered: int = 0
     refused: int = 0
+    refusals: Throttle = field(default_factory=lambda: Throttle(REFUSALS_TOLD))
 
 
 @asynccontextmanager
@@ -105,7 +108,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             database=database,
             ledger=ledger,
             state=state,
-            publishing=Publishing(database, state, wall=wall),
+            publishing=Publishing(database, state, secret=os.environ.__getitem__, wall=wall),
             switchboard=Switchboard(
                 ledger=ledger,
                 book=Book(database=database),

@@ -1,5 +1,6 @@
 """The live state: what another process publishes is seen, and what is replaced can still be read."""
 
+import os
 from pathlib import Path
 
 from gateway.livestate import LiveState
@@ -16,7 +17,7 @@ def opened(database: Database, folder: Path) -> LiveState:
 async def test_another_process_publishes_and_this_one_follows(database: Database, tmp_path: Path) -> None:
     ours, theirs = opened(database, tmp_path / "a"), opened(database, tmp_path / "b")
     (tmp_path / "b").mkdir()
-    publishing = Publishing(database, theirs, wall=lambda: 1_795_000_000_000)
+    publishing = Publishing(database, theirs, secret=os.environ.__getitem__, wall=lambda: 1_795_000_000_000)
     await publishing.publish(read_files(FILES), Author(name="kim", door="files"))
     assert ours.snapshot.routes == {}
     assert await ours.refresh() is True
@@ -41,7 +42,7 @@ async def test_another_process_publishes_and_this_one_follows(database: Database
 
 async def test_a_folder_removes_only_when_it_is_told_to(database: Database, tmp_path: Path) -> None:
     state = opened(database, tmp_path)
-    publishing = Publishing(database, state, wall=lambda: 1_795_000_000_000)
+    publishing = Publishing(database, state, secret=os.environ.__getitem__, wall=lambda: 1_795_000_000_000)
     author = Author(name="kim", door="files")
     await publishing.publish(read_files(FILES), author)
     fewer = {place: text for place, text in FILES.items() if place != "routes/sales.toml"}

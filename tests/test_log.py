@@ -236,3 +236,9 @@ def test_libraries_that_print_whole_requests_are_silenced(lines: Lines) -> None:
         logging.getLogger("library").debug("heard")
 
     assert [line["event"] for line in lines(write, level="debug")] == ["heard"]
+
+
+def test_a_flood_is_told_a_few_times_a_second_and_counted() -> None:
+    throttle = log.Throttle(2)
+    assert [throttle.passes(at) for at in (1000, 1001, 1002, 1999)] == [0, 0, None, None]
+    assert [throttle.passes(at) for at in (2000, 2500, 2600, 9000)] == [2, 0, None, 1]

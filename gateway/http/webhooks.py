@@ -10,7 +10,7 @@ from multidict import CIMultiDict, istr
 
 from gateway import log
 from gateway.calls import RANK, STATUS, STREAM, Handoff
-from gateway.carrier.forms import event_key, parse_form, read_call, seconds, unique
+from gateway.carrier.forms import event_key, is_id, parse_form, read_call, seconds, unique
 from gateway.errors import Malformed
 from gateway.http.keys import GATEWAY
 from gateway.model import Event
@@ -34,7 +34,7 @@ async def voice(request: web.Request) -> web.Response:
     if isinstance(fields, web.Response):
         return fields
     try:
-        call = read_call(fields, id=request.query.get("call"), at=gateway.wall())
+        call = read_call(fields, id=_attempt(request), at=gateway.wall())
     except Malformed as error:
         return _malformed(error)
     try:
@@ -82,10 +82,10 @@ async def _keep(request: web.Request, read: Callable[[Fields, str, int, int], Ev
     fields = await _signed_form(request)
     if isinstance(fields, web.Response):
         return fields
-    call_id = request.query.get("call") or fields.get("ParentCallSid") or fields.get("CallSid")
-    if not call_id:
-        return _malformed(Malformed("CallSid is missing"))
-    event = read(fields, call_id[:256], _whole(request.query.get("hop")), gateway.wall())
+    call_id = _attempt(request) or fields.get("ParentCallSid") or fields.get("CallSid") or ""
+    if not is_id(call_id):
+        return _malformed(Malformed("CallSid is missing, or has characters that no Sid has"))
+    event = read(fields, call_id, _whole(request.query.get("hop")), gateway.wall())
     try:
         await gateway.switchboard.settle(event)
     except Exception:
@@ -124,10 +124,11 @@ async def _signed_form(request: web.Request) -> Fields | web.Response:
         signature, settings = headers.get(_SIGNATURE), headers.get(_SETTINGS)
         if not verifier.verify(request.raw_path, pairs, signature, settings, account):
             gateway.refused += 1
-            reason = verifier.diagnose(
-                request.raw_path, pairs, signature, settings, account, host=headers.get("Host")
-            )
-            _log.warning("signature_refused", path=request.path, reason=reason)
+            untold = gateway.refusals.passes(gateway.wall())
+            if untold is not None:
+                host = headers.get("Host")
+                reason = verifier.diagnose(request.raw_path, pairs, signature, settings, account, host=host)
+                _log.warning("signature_refused", path=request.path, reason=reason, untold=untold)
             return _plain(403, "the signature does not match")
     try:
         fields = unique(pairs)
@@ -137,6 +138,14 @@ async def _signed_form(request: web.Request) -> Fields | web.Response:
         # PostgreSQL cannot store a NUL, and nobody's name or number has one.
         fields = {name: value.replace("\x00", "") for name, value in fields.items()}
     return fields
+
+
+def _attempt(request: web.Request) -> str | None:
+    """The id that a URL of ours names, as ``?call=``; one that nobody could have been given is passed over."""
+    if "?" not in request.raw_path:
+        return None
+    named = request.query.get("call")
+    return named if named is not None and is_id(named) else None
 
 
 def _handoff(fields: Mapping[str, str]) -> Handoff:

@@ -35,6 +35,7 @@ __all__ = [
     "handoff_url",
     "read_target",
     "say",
+    "secrets_of",
     "written_target",
 ]
 
@@ -82,6 +83,11 @@ def written_target(target: Target) -> dict[str, Any]:
 def check_limits(target: Target, parameters: Parameters) -> list[str]:
     """What Twilio would refuse of a target once an arm's parameters, or a contact's variables, are added."""
     return [text for _, text in _fields(target).complaints(merged(target.parameters, parameters))]
+
+
+def secrets_of(target: Target) -> Mapping[str, str]:
+    """The environment variables that a target names with ``env:NAME``, by the field that names each."""
+    return _fields(target).secrets()
 
 
 def compile_target(

@@ -1,7 +1,7 @@
 """What every kind of target is made of: the fields an operator writes, the TwiML, and what Twilio would refuse."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -44,6 +44,10 @@ class Kind(BaseModel, ABC):
     @abstractmethod
     def twiml(self, handed: Handed) -> Any:
         """The ``VoiceResponse`` that hands the call over."""
+
+    def secrets(self) -> Mapping[str, str]:
+        """The environment variables that the target names, by the field that names each."""
+        return {}
 
     def complaints(self, parameters: Parameters) -> list[Complaint]:
         """What Twilio would refuse, once everything is known that the agent is given."""

@@ -1,6 +1,7 @@
 """A target that is called over SIP; what it is given travels as headers of the INVITE."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, model_validator
@@ -81,10 +82,14 @@ class Sip(Kind):
         leg.sip(
             self.address(handed.parameters),
             username=self.username,
-            password=self.password and handed.secret(self.password.removeprefix("env:")),
+            password=self.password and handed.secret(self.secrets()["password"]),
             **progress(handed),
         )
         return answer
+
+    def secrets(self) -> Mapping[str, str]:
+        """The variable that holds the password."""
+        return {"password": self.password.removeprefix("env:")} if self.password else {}
 
     def address(self, parameters: Parameters) -> str:
         """The URI with a header for everything the agent is given; its own headers are kept."""

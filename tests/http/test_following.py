@@ -119,6 +119,53 @@ async def test_a_hold_takes_effect_on_the_next_call(served: Running) -> None:
     assert refused.status == 422
 
 
+async def change_test(served: Running, **test: object) -> None:
+    """Publish another setting of the support line's test."""
+    route = (await served.api("GET", "/routes/support")).body["route"]
+    body = route["body"] | {"ab_test": route["body"]["ab_test"] | test}
+    changed = await served.api("PUT", "/routes/support", body, If_Match=f'"{route["revision"]}"')
+    assert changed.status == 200
+
+
+async def counted(served: Running) -> int:
+    """How many calls the support line's experiment counts."""
+    arms = (await served.api("GET", "/experiments/support-1/results")).body["arms"]
+    return sum(arm["calls"] for arm in arms)
+
+
+async def test_a_test_number_gets_its_version_and_is_not_counted(served: Running) -> None:
+    await change_test(served, test_numbers={"+14155550123": "b"})
+    for number in range(10):
+        assert "support@4" in (await served.ring(CallSid=sid(number), From="+14155550123")).text
+    given = (await told(served, sid(0)))["assignment"]
+    assert (given["reason"], given["arm"], given["analysed"]) == ("test_number", "b", False)  # type: ignore[index]
+    assert await counted(served) == 0
+
+
+async def test_only_the_share_that_takes_part_is_split_and_counted(served: Running) -> None:
+    await change_test(served, coverage=0.5)
+    for number in range(40):
+        await served.ring(CallSid=sid(number))
+    calls = (await served.api("GET", "/calls?limit=100")).body["calls"]
+    given = [call["assignment"] for call in calls]
+    apart = [one for one in given if one["reason"] == "uncovered"]
+    assert {(one["arm"], one["analysed"], one["bucket"]) for one in apart} == {("a", False, None)}
+    taking_part = [one for one in given if one["reason"] == "split"]
+    assert {one["arm"] for one in taking_part} == {"a", "b"}
+    assert len(apart) + len(taking_part) == 40
+    assert await counted(served) == len(taking_part)
+
+
+async def test_with_the_test_off_the_control_answers_or_the_winner(served: Running) -> None:
+    await change_test(served, enabled=False)
+    assert all(["support@3" in (await served.ring(CallSid=sid(number))).text for number in range(10)])
+    await change_test(served, winner="b")
+    assert all(["support@4" in (await served.ring(CallSid=sid(number))).text for number in range(20, 30)])
+    reasons = {call["assignment"]["reason"] for call in (await served.api("GET", "/calls")).body["calls"]}
+    assert reasons == {"off", "winner"}
+    assert await counted(served) == 0
+
+
 async def test_a_sticky_caller_keeps_the_arm_when_weights_change(served: Running) -> None:
     def arm(text: str) -> str:
         return "a" if "Redirect" in text else "b"

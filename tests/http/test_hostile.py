@@ -1,5 +1,6 @@
 """What nobody should send: every malformed or forged request is refused in words, and none is a fault of ours."""
 
+import asyncio
 import gzip
 import os
 import re
@@ -85,6 +86,15 @@ async def test_whoever_rings_hears_something(served: Running, fields: dict[str, 
     assert answer.text.startswith("<?xml")
 
 
+@pytest.mark.parametrize("named", ["", "a%20b", "x" * 129, "%00", "%E2%82%AC"])
+async def test_an_id_that_nobody_was_given_is_passed_over(served: Running, named: str) -> None:
+    answer = await served.ring(f"/twilio/voice?call={named}", CallSid=SID)
+    assert (answer.status, "<Stream" in answer.text) == (200, True)
+    assert (await served.ring(f"/twilio/status?call={named}", CallSid=SID, CallStatus="completed")).status == 204
+    (call,) = (await served.api("GET", "/calls")).body["calls"]
+    assert (call["id"], call["status"]) == (SID, "completed")
+
+
 @pytest.mark.parametrize("changed", ["CallSid", "From", "To", "AccountSid", "X-Twilio-Signature", "path"])
 async def test_a_tampered_request_is_refused_and_writes_nothing(served: Running, changed: str) -> None:
     form = {"CallSid": SID, "AccountSid": ACCOUNT, "From": "+14155551234", "To": "+14155550100"}
@@ -122,6 +132,18 @@ async def test_refusals_are_counted_and_explained(served: Running, capsys: pytes
     async with served.http.get(served.url + "/metrics") as answer:
         text = await answer.text()
     assert re.search(rf"^gateway_signatures_refused_total {before + 1}\.0$", text, re.MULTILINE)
+
+
+async def test_a_flood_of_forgeries_does_not_fill_the_log(
+    served: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = served.gateway.wall()
+    served.gateway.wall = lambda: now
+    forged = [post(served, b"CallSid=CA1&AccountSid=" + ACCOUNT.encode(), X_Twilio_Signature="no") for _ in range(40)]
+    assert {answer.status for answer in await asyncio.gather(*forged)} == {403}
+    assert served.gateway.refused == 40
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("signature_refused") == 5
 
 
 async def test_a_fault_of_ours_still_connects_the_caller(served: Running) -> None:

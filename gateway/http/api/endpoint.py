@@ -14,6 +14,7 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import log
 from gateway.errors import (
@@ -74,17 +75,10 @@ class Ask:
     headers: Mapping[str, str]
     forget_tokens: Callable[[], None]
 
-    async def audit(self, action: str, subject: str, **detail: Any) -> None:
-        """Write what was done to the audit log."""
-        async with self.gateway.database.write() as connection:
-            await add_audit(
-                connection,
-                at=self.gateway.wall(),
-                author=self.caller.name,
-                action=action,
-                subject=subject,
-                detail=detail,
-            )
+    async def audit(self, connection: AsyncConnection, action: str, subject: str, **detail: Any) -> None:
+        """Write what was done to the audit log, in the transaction that did it."""
+        at, author = self.gateway.wall(), self.caller.name
+        await add_audit(connection, at=at, author=author, action=action, subject=subject, detail=detail)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,7 +33,8 @@ async def connect_number(ask: Ask) -> dict[str, Any]:
         status_callback=f"{base}/twilio/status",
         fallback_url=ask.body.fallback_url,
     )
-    await ask.audit("connect", f"number {number.number}", voice_url=number.voice_url)
+    async with ask.gateway.database.write() as connection:
+        await ask.audit(connection, "connect", f"number {number.number}", voice_url=number.voice_url)
     return {"number": _shown(ask, number)}
 
 

@@ -142,7 +142,8 @@ async def publish_routes(ask: Ask) -> dict[str, Any]:
 @endpoint("POST", "/routes/export", role="editor", body=Export)
 async def export_routes(ask: Ask) -> dict[str, Any]:
     """The live state as files; its revisions then count as held by the folder."""
-    return {"files": await ask.gateway.publishing.export(ask.body.files)}
+    author = author_of(ask, door="export", message="")
+    return {"files": await ask.gateway.publishing.export(author, ask.body.files)}
 
 
 @endpoint("POST", "/routes/{route}/rollback", role="editor", body=Rollback)
@@ -182,8 +183,9 @@ async def set_hold(ask: Ask) -> Answer:
     )
     async with gateway.database.write() as connection:
         await put_hold(connection, gateway.database, hold)
+        detail = {"to": hold.to, "until": hold.until, "reason": hold.reason}
+        await ask.audit(connection, "hold", f"route {hold.route}", **detail)
     await gateway.state.refresh()
-    await ask.audit("hold", f"route {hold.route}", to=hold.to, until=hold.until, reason=hold.reason)
     return Answer(body={"hold": _hold(ask, hold.route)}, status=201)
 
 
@@ -192,11 +194,10 @@ async def delete_hold(ask: Ask) -> dict[str, Any]:
     """End the hold of a route."""
     route, gateway = ask.path["route"], ask.gateway
     async with gateway.database.write() as connection:
-        had = await end_hold(connection, gateway.database, route)
-    if not had:
-        raise NotFound(f'route "{route}" is not held')
+        if not await end_hold(connection, gateway.database, route):
+            raise NotFound(f'route "{route}" is not held')
+        await ask.audit(connection, "end hold", f"route {route}")
     await gateway.state.refresh()
-    await ask.audit("end hold", f"route {route}")
     return {"hold": None}
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from gateway.errors import NotFound
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
 from gateway.http.auth import digest_of, new_token
-from gateway.storage.access import add_audit, add_token, list_tokens, revoke_token
+from gateway.storage.access import add_token, list_tokens, revoke_token
 
 _DAY = 86_400_000
 
@@ -44,14 +44,7 @@ async def make_token(ask: Ask) -> Answer:
     }
     async with ask.gateway.database.write() as connection:
         await add_token(connection, row)
-        await add_audit(
-            connection,
-            at=now,
-            author=ask.caller.name,
-            action="make token",
-            subject=f"token {row['id']}",
-            detail={"name": wanted.name, "role": wanted.role},
-        )
+        await ask.audit(connection, "make token", f"token {row['id']}", name=wanted.name, role=wanted.role)
     shown = {name: value for name, value in row.items() if name != "digest"}
     return Answer(body={"token": shown | {"secret": secret}}, status=201)
 
@@ -63,9 +56,7 @@ async def revoke(ask: Ask) -> dict[str, Any]:
     async with ask.gateway.database.write() as connection:
         if not await revoke_token(connection, name, at=now):
             raise NotFound(f"there is no live token {name}")
-        await add_audit(
-            connection, at=now, author=ask.caller.name, action="revoke token", subject=f"token {name}", detail={}
-        )
+        await ask.audit(connection, "revoke token", f"token {name}")
     ask.forget_tokens()
     return {"token": {"id": name, "revoked_at": now}}
 
