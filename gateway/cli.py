@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Table
 
 from gateway import log
@@ -203,7 +203,9 @@ def _files(routes_folder: Path, agents_folder: Path) -> dict[str, str]:
 def check_routes(routes_folder: RoutesFolder = _ROUTES, agents_folder: AgentsFolder = _AGENTS) -> None:
     """Read the folders as the server does and print every problem; needs no server and no network."""
     files = _files(routes_folder, agents_folder)
-    draft = read_files(dict(track(files.items(), "reading", console=err, transient=True)))
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("reading", total=len(files))
+        draft = read_files(files, lambda done, _: progress.update(task, completed=done))
     check(draft, Snapshot())
     out.print(f"{len(files)} files, no problem")
 

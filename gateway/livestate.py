@@ -5,7 +5,7 @@ The newest revisions in the database are right; a copy on the local disk stands 
 
 import asyncio
 import gc
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway import log
@@ -79,6 +79,8 @@ class LiveState:
         self._past: OrderedDict[tuple[str, int], LiveRoute] = OrderedDict()
         self._held = 0
         self._looking = asyncio.Lock()
+        self._saving = asyncio.Lock()
+        self._unsaved: deque[Callable[[], None]] = deque()
         self.snapshot = Snapshot()
         self.holds: Mapping[str, Hold] = {}
         self.from_disk = False
@@ -136,12 +138,19 @@ class LiveState:
         self.snapshot, self.from_disk, self.looked_at = snapshot, False, self._wall()
         entries = [(one, experiments.get(one.name) if one.kind == "route" else None) for one in revisions]
         write = self._bootfile.append if since else self._bootfile.rewrite
-        try:
-            await asyncio.to_thread(write, entries)
-        except OSError as error:
-            _log.error("bootfile_not_written", error=str(error))
+        self._unsaved.append(lambda: write(entries))
         _log.info("published", publication=newest, changed=len(revisions))
         return True
+
+    async def save(self) -> None:
+        """Bring the copy on the disk up to date with what was taken over; nobody waits for it."""
+        async with self._saving:
+            while self._unsaved:
+                try:
+                    await asyncio.to_thread(self._unsaved[0])
+                except OSError as error:
+                    _log.error("bootfile_not_written", error=str(error))
+                self._unsaved.popleft()
 
     def _keep_past(self, routes: Sequence[str]) -> None:
         for name in routes[:_PAST]:
@@ -156,6 +165,7 @@ class LiveState:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
+                await self.save()
                 await self.refresh()
             except Unavailable:
                 continue

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from gateway import log
 from gateway.errors import Conflict, Invalid, Moved, NotFound, Problem, Refused
 from gateway.livestate import LiveState
@@ -31,7 +29,7 @@ from gateway.routefile import (
     write_toml,
 )
 from gateway.storage.access import add_audit
-from gateway.storage.engine import Database
+from gateway.storage.engine import Connection, Database
 from gateway.storage.revisions import (
     Key,
     Revision,
@@ -342,7 +340,7 @@ class Publishing:
 
     # -- inside the transaction ----------------------------------------------------------------------------
 
-    async def _with_removals(self, connection: AsyncConnection, draft: Draft, allow: bool) -> Draft:
+    async def _with_removals(self, connection: Connection, draft: Draft, allow: bool) -> Draft:
         if not allow:
             return draft
         gone = {
@@ -395,7 +393,7 @@ class Publishing:
 
     async def _write(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         newest: int,
         draft: Draft,
         changes: Sequence[Change],
@@ -443,7 +441,7 @@ class Publishing:
         )
 
     async def _write_experiments(
-        self, connection: AsyncConnection, changed: Sequence[Change], draft: Draft, now: int
+        self, connection: Connection, changed: Sequence[Change], draft: Draft, now: int
     ) -> None:
         tested = [change for change in changed if change.test]
         if not tested:
@@ -453,12 +451,16 @@ class Publishing:
         found = _Consequences()
         revisions = {change.name: change.base + 1 for change in tested}
         plans: dict[str, Any] = {}
-        for change in tested:
-            body = draft.bodies["route", change.name]
-            route = build_route(change.name, body) if body is not None else None
-            if route is not None:
-                plans[change.name] = dict(route.plan)
-            self._consequence(change, route, numbers.get(change.name, 0), revisions[change.name], now, found)
+
+        def gather() -> None:
+            for change in tested:
+                body = draft.bodies["route", change.name]
+                route = build_route(change.name, body) if body is not None else None
+                if route is not None:
+                    plans[change.name] = dict(route.plan)
+                self._consequence(change, route, numbers.get(change.name, 0), revisions[change.name], now, found)
+
+        await asyncio.to_thread(gather)
         await add_experiments(connection, found.opened, revisions=revisions, plans=plans)
         await add_epochs(connection, found.epochs)
         closing = {one: revisions[one.rpartition("-")[0]] for one in found.closed}

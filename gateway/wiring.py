@@ -128,6 +128,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         ledger.open()
         stack.push_async_callback(ledger.close)
         await state.load()
+        stack.push_async_callback(state.save)
         if migrated:
             await _publish_folders_once(gateway)
         tasks = [
@@ -206,9 +207,19 @@ async def _publish_folders_once(gateway: Gateway) -> None:
     if not files:
         _log.warning("nothing_published", routes=str(paths.routes), agents=str(paths.agents))
         return
-    draft = await asyncio.to_thread(read_files, files)
+    draft = await asyncio.to_thread(read_files, files, _told_at(10_000))
     author = Author(name="gateway", door="files", message="the folders at the first start")
     await gateway.publishing.publish(draft, author)
+
+
+def _told_at(step: int) -> Callable[[int, int], None]:
+    """Tells of a long reading in the log, every so many files."""
+
+    def progress(done: int, total: int) -> None:
+        if done and done % step == 0:
+            _log.info("reading_files", done=done, total=total)
+
+    return progress
 
 
 async def look_for_drift(gateway: Gateway) -> None:

@@ -63,8 +63,6 @@ async def serve_forever(settings: Settings, *, ready: asyncio.Event | None = Non
         await runner.setup()
         site = web.TCPSite(runner, settings.server.host, settings.server.port, backlog=1024)
         await site.start()
-        # What stands now stands for good: the collector need not walk it again while calls come in.
-        gc.freeze()
         gc.set_threshold(_COLLECT_AFTER)
         _log.info("serving", url=settings.server.public_url, version=__version__)
         if ready is not None:

@@ -95,19 +95,23 @@ class Batch:
         return Remembered(arm=standing.arm, epoch=standing.epoch), first
 
     def _record_calls(self, works: Sequence[RecordCall]) -> list[CallRow]:
-        rows = [work.row if work.drawn is None else self._compared(work.row, work.drawn) for work in works]
-        written = self._statements.insert_call(self._connection, [tuple(row)[_FIRST] for row in rows])
-        served = Counter(_cell(row, "served") for row in rows if row.analysed and (row.id,) in written)
+        wanted: dict[str, CallRow] = {}  # of two with one id the first stands
+        for work in works:
+            row = work.row if work.drawn is None else self._compared(work.row, work.drawn)
+            wanted.setdefault(row.id, row)
+        rows = [tuple(row)[_FIRST] for row in wanted.values()]
+        late = [name for (name,) in self._statements.insert_call(self._connection, rows)]
+        fresh = [row for row in wanted.values() if row.id not in late] if late else wanted.values()
+        served = Counter(_cell(row, "served") for row in fresh if row.analysed)
         for cell, count in served.items():
             self._changes.merge(cell, Count(n=count, mean=1.0))
         # The events of a journalled call may have come before it.
-        self._touched.update((row.id, None) for row in rows if row.journalled and (row.id,) in written)
-        if len(written) == len(rows):
-            return rows
-        missing = [row.id for row in rows if (row.id,) not in written]
-        found = self._connection.execute(sa.select(call).where(call.c.id.in_(missing)))
-        standing = {row.id: row_in(row) for row in found}
-        return [row if (row.id,) in written else standing[row.id] for row in rows]
+        self._touched.update((row.id, None) for row in fresh if row.journalled)
+        if late:
+            found = self._connection.execute(sa.select(call).where(call.c.id.in_(late)))
+            standing = {row.id: row_in(row) for row in found}
+            wanted |= {name: standing[name] for name in late}  # KeyError: another call has its CallSid
+        return [wanted[work.row.id] for work in works]
 
     def _compared(self, row: CallRow, drawn: Remember) -> CallRow:
         standing, _ = self._memory(drawn)
@@ -123,9 +127,9 @@ class Batch:
         for event in events:
             wanted.setdefault((event.call, event.key), event)
         rows = [(event.call, event.key, event.kind, event.at, dict(event.data)) for event in wanted.values()]
-        written = self._statements.insert_event(self._connection, rows)
-        self._touched.update((name, None) for name, _ in written)
-        for name, key in wanted.keys() - written:
+        late = self._statements.insert_event(self._connection, rows)
+        self._touched.update((name, None) for name, _ in wanted.keys() - late)
+        for name, key in late:
             query = sa.select(call_event).where(call_event.c.call == name, call_event.c.key == key)
             wanted[name, key] = event_in(self._connection.execute(query).one())
         return wanted

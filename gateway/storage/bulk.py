@@ -54,7 +54,7 @@ class Many:
 
 
 class Newcomers:
-    """Inserts the rows whose unique ``key`` is not there yet, and tells which those were."""
+    """Inserts the rows whose unique ``key`` is not there yet, and tells which were there already."""
 
     def __init__(self, database: Database, table: sa.Table, columns: Sequence[str], key: Sequence[str]) -> None:
         """``table`` numbers its rows upwards in a column ``seq``, which is not among ``columns``."""
@@ -66,11 +66,15 @@ class Newcomers:
         self._places = [tuple(columns).index(name) for name in key]
 
     def __call__(self, connection: sa.Connection, rows: Rows) -> set[tuple[Any, ...]]:
-        """Insert; returns the keys of the rows that were written."""
+        """Insert; returns the keys of the rows that were not written."""
         if self._told is not None:
-            return {tuple(row) for row in connection.execute(self._told, self._many.named(rows))}
-        count = self._many(connection, rows)
+            written = connection.execute(self._told, self._many.named(rows)).all()
+            count = len(written)
+        else:
+            count = self._many(connection, rows)
         if count == len(rows):
-            return {tuple([row[place] for place in self._places]) for row in rows}
-        # SQLite has one writer, so what this transaction inserted are the newest rows.
-        return {tuple(row) for row in connection.execute(self._newest.limit(count))}
+            return set()
+        if self._told is None:
+            # SQLite has one writer, so what this transaction inserted are the newest rows.
+            written = connection.execute(self._newest.limit(count)).all()
+        return {tuple([row[place] for place in self._places]) for row in rows} - {tuple(row) for row in written}

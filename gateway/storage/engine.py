@@ -18,6 +18,9 @@ from gateway.errors import Unavailable
 
 T = TypeVar("T")
 
+Connection = AsyncConnection
+"""An open connection or transaction, as others pass it from one function of this folder to the next."""
+
 # A write transaction of the whole gateway is short; waiting longer than this means the database is stuck.
 _COMMAND_SECONDS = 10.0
 # What makes a commit survive a power cut (FULL; NORMAL syncs at checkpoints only), and an erased row unreadable.

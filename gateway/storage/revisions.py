@@ -1,8 +1,7 @@
 """What is published: numbered, immutable revisions of routes and agents, experiments with their epochs, holds."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,11 +17,11 @@ Key = tuple[str, str]
 _CHUNK = 1000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Revision:
+class Revision(NamedTuple):
     """One published state. ``body`` is None when this revision removed the thing.
 
-    ``in_folder`` says whether the operator's folder is known to have held it.
+    ``in_folder`` says whether the operator's folder is known to have held it. A tuple, because a start makes one for
+    each of a hundred thousand routes.
     """
 
     kind: str
@@ -45,7 +44,7 @@ async def newest_publication(connection: AsyncConnection) -> tuple[int, int]:
 
 async def live_revisions(connection: AsyncConnection, since: int = 0) -> list[Revision]:
     """The live revisions that were published after ``since``; all of them by default."""
-    rows = await connection.execute(
+    query = (
         sa.select(revision)
         .join(
             live,
@@ -55,7 +54,20 @@ async def live_revisions(connection: AsyncConnection, since: int = 0) -> list[Re
         )
         .where(live.c.publication > since)
     )
-    return [Revision(**row._mapping) for row in rows]
+    return [Revision(*row) async for row in _streamed(connection, query)]
+
+
+async def _write_all(connection: AsyncConnection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """Execute a statement for every row, some hundreds at a time: between these the event loop answers calls."""
+    for start in range(0, len(rows), _CHUNK):
+        await connection.execute(statement, rows[start : start + _CHUNK])
+
+
+async def _streamed(connection: AsyncConnection, query: Any) -> AsyncIterator[Any]:
+    """The rows of a query some hundreds at a time: between these the event loop answers calls."""
+    async for part in (await connection.stream(query)).partitions(_CHUNK):
+        for row in part:
+            yield row
 
 
 async def live_of(connection: AsyncConnection, keys: Iterable[Key]) -> dict[Key, Revision]:
@@ -122,14 +134,14 @@ async def add_revisions(connection: AsyncConnection, database: Database, added: 
     """Write revisions and make them live."""
     columns = ("kind", "name", "number", "publication", "body", "in_folder")
     rows = [{name: getattr(one, name) for name in columns} for one in added]
-    await connection.execute(sa.insert(revision), rows)
+    await _write_all(connection, sa.insert(revision), rows)
     put = database.insert(live)
     put = put.on_conflict_do_update(
         index_elements=list(live.primary_key),
         set_={"number": put.excluded.number, "publication": put.excluded.publication},
     )
     keys = ("kind", "name", "number", "publication")
-    await connection.execute(put, [{name: row[name] for name in keys} for row in rows])
+    await _write_all(connection, put, [{name: row[name] for name in keys} for row in rows])
 
 
 async def mark_in_folder(connection: AsyncConnection, keys: Iterable[tuple[str, str, int]]) -> None:
@@ -159,13 +171,12 @@ async def open_experiments(connection: AsyncConnection, routes: Sequence[str] | 
         .where(experiment.c.closed_at.is_(None))
     )
     if routes is None:
-        rows = (await connection.execute(query)).all()
-    else:
-        rows = []
-        for start in range(0, len(routes), _CHUNK):
-            chunk = query.where(experiment.c.route.in_(routes[start : start + _CHUNK]))
-            rows += (await connection.execute(chunk)).all()
-    return {row.route: _experiment(row) for row in rows}
+        return {row.route: _experiment(row) async for row in _streamed(connection, query)}
+    found: dict[str, Experiment] = {}
+    for start in range(0, len(routes), _CHUNK):
+        chunk = query.where(experiment.c.route.in_(routes[start : start + _CHUNK]))
+        found |= {row.route: _experiment(row) for row in await connection.execute(chunk)}
+    return found
 
 
 def _experiment(row: Any) -> Experiment:
@@ -206,32 +217,18 @@ async def add_experiments(
     plans: dict[str, Any],
 ) -> None:
     """Write newly opened experiments; ``revisions`` and ``plans`` are by route."""
-    if opened:
-        await connection.execute(
-            sa.insert(experiment),
-            [
-                {
-                    "id": one.id,
-                    "route": one.route,
-                    "number": one.number,
-                    "name": one.name,
-                    "unit": one.unit,
-                    "status": one.status,
-                    "salt": one.salt,
-                    "coverage_salt": one.coverage_salt,
-                    "opened_at": one.opened_at,
-                    "opened_revision": revisions[one.route],
-                    "plan": plans[one.route] or None,
-                }
-                for one in opened
-            ],
-        )
+    columns = ("id", "route", "number", "name", "unit", "status", "salt", "coverage_salt", "opened_at")
+    rows = [
+        {name: getattr(one, name) for name in columns}
+        | {"opened_revision": revisions[one.route], "plan": plans[one.route] or None}
+        for one in opened
+    ]
+    await _write_all(connection, sa.insert(experiment), rows)
 
 
 async def add_epochs(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
     """Write epochs: rows of ``experiment, number, memory, began_at, revision, arms``."""
-    if rows:
-        await connection.execute(sa.insert(epoch), list(rows))
+    await _write_all(connection, sa.insert(epoch), rows)
 
 
 async def close_experiments(

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped, unused-ignore]
 
-from . import calls, load, report, servers
+from . import calls, load, report, routes, servers
 from .__main__ import mismatch
 from .figures import Measurement, Spread, Workload, percentile, ratios, spread
 
@@ -205,3 +205,13 @@ def test_the_gateway_is_given_one_even_split_between_two_streams() -> None:
     assert {f"support@{number}" for number in agent["versions"]} == set(route["versions"].values())
     assert route["ab_test"]["enabled"]
     assert route["ab_test"]["split"] == {"a": 50, "b": 50}
+
+
+async def test_many_routes_are_timed(tmp_path: Path) -> None:
+    figures = await routes.measure(30, tmp_path)
+    assert [what for what, *_ in figures][:3] == [
+        "read and check the files",
+        "publish all of them",
+        "load from the database",
+    ]
+    assert all(took > 0 for _, took, _ in figures)

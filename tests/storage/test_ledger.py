@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from gateway.calls import STATUS
 from gateway.errors import Unavailable
 from gateway.model import Assignment, Call, Event, Served
+from gateway.storage.batch import Batch, Statements
 from gateway.storage.callbook import call_of, counted_calls, events_of, outcome_of
 from gateway.storage.engine import Database
 from gateway.storage.journal import Journal
@@ -20,7 +21,7 @@ from gateway.storage.ledger import Ledger
 from gateway.storage.rows import CallRow, row_of
 from gateway.storage.schema import call, experiment, tally
 from gateway.storage.tallies import MILLISECONDS_PER_DAY, Cell, read_tallies, recount
-from gateway.storage.works import PutOutcome, Remember, Rules
+from gateway.storage.works import PutOutcome, RecordCall, Remember, Rules
 
 WINDOW = 3_600_000
 
@@ -122,6 +123,27 @@ async def test_a_hundred_at_once_are_one_row(ledger: Ledger, database: Database)
     standing = await asyncio.gather(*(ledger.record(row("CA1", "ab"[n % 2])) for n in range(100)))
     assert {one.arm for one in standing} == {"a"}
     assert len(await rows_of(database)) == 1
+
+
+async def test_two_rows_of_one_call_in_one_batch_are_one_row(database: Database) -> None:
+    works = [RecordCall(row("CA1", arm)) for arm in "abab"] + [RecordCall(row("CA2"))]
+    answers = await database.transact(
+        lambda connection: Batch(connection, Statements(database), Rules(window=WINDOW), 1).write(works)
+    )
+    assert [(one.id, one.arm) for one in answers] == [("CA1", "a")] * 4 + [("CA2", "a")]
+    assert len(await rows_of(database)) == 2
+    await assert_tallies_are_the_rows(database)
+
+
+async def test_a_call_whose_sid_another_call_has_fails_and_leaves_its_neighbours(
+    ledger: Ledger, database: Database
+) -> None:
+    await ledger.record(row("out_1")._replace(sid="CA1"))
+    wanted = (ledger.record(row("out_2")._replace(sid="CA1")), ledger.record(row("out_3")._replace(sid="CA3")))
+    refused, good = await asyncio.gather(*wanted, return_exceptions=True)
+    assert isinstance(refused, BaseException)
+    assert not isinstance(good, BaseException)
+    assert [one.id for one in await rows_of(database)] == ["out_1", "out_3"]
 
 
 async def test_a_poisoned_row_fails_alone(ledger: Ledger, database: Database) -> None:

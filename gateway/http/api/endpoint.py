@@ -14,7 +14,6 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import log
 from gateway.errors import (
@@ -33,6 +32,7 @@ from gateway.errors import (
 from gateway.http.auth import DOORKEEPER, Caller, Need, caller_of
 from gateway.http.keys import GATEWAY
 from gateway.storage.access import add_audit, claim_request, drop_request, keep_answer
+from gateway.storage.engine import Connection
 from gateway.wiring import Gateway
 
 _log = log.get("api")
@@ -75,7 +75,7 @@ class Ask:
     headers: Mapping[str, str]
     forget_tokens: Callable[[], None]
 
-    async def audit(self, connection: AsyncConnection, action: str, subject: str, **detail: Any) -> None:
+    async def audit(self, connection: Connection, action: str, subject: str, **detail: Any) -> None:
         """Write what was done to the audit log, in the transaction that did it."""
         at, author = self.gateway.wall(), self.caller.name
         await add_audit(connection, at=at, author=author, action=action, subject=subject, detail=detail)
