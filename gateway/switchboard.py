@@ -5,17 +5,29 @@ and an apology. A handoff's hop is its place on the ladder, so a repeated reques
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway import log
-from gateway.calls import NEXT, STREAM, Handoff, ending_of
-from gateway.decide import Remembered, decide, memory_key, wants_memory
-from gateway.errors import Unavailable
+from gateway.calls import NEXT, PLACED, STATUS, STREAM, Handoff, ending_of
+from gateway.decide import Decision, Remembered, decide, decide_on, memory_key, wants_memory
+from gateway.errors import Invalid, NotFound, Problem, Unavailable
 from gateway.model import Call, Event, Hold, LiveRoute, Parameters, Served, Snapshot, Target
+from gateway.storage.attempts import Attempt
 from gateway.storage.rows import CallRow, row_of, served_in
 from gateway.storage.works import Remember
-from gateway.targets import EMPTY, HANGUP, Template, compile_target, ends_by, handoff_url, say
+from gateway.targets import (
+    EMPTY,
+    HANGUP,
+    Template,
+    check_limits,
+    compile_target,
+    ends_by,
+    handoff_url,
+    merged,
+    reserved,
+    say,
+)
 from gateway.targets import Handoff as Giving
 
 _log = log.get("switchboard")
@@ -35,6 +47,13 @@ class Book(Protocol):
 
     async def call(self, name: str) -> CallRow | None: ...
     async def events(self, name: str) -> list[Event]: ...
+    async def variables(self, name: str) -> Parameters: ...
+
+
+class Outbox(Protocol):
+    """Where the switchboard leaves the calls that are to be placed."""
+
+    async def plan(self, row: CallRow, wanted: Attempt, *, author: str) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +72,21 @@ class Step:
     served: Served
     target: Target | None
     parameters: Parameters = ()
+    variables: Parameters = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """A call that somebody wants placed; ``from_`` is one of the route's numbers, the first unless given."""
+
+    id: str
+    route: str
+    to: str
+    from_: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    timezone: str | None = None
+    campaign: str | None = None
+    not_before: int | None = None
 
 
 _NOBODY = Served(by="none", reason="failover")
@@ -66,6 +100,8 @@ class Switchboard:
         *,
         ledger: Ledger,
         book: Book,
+        outbox: Outbox,
+        account: str,
         snapshot: Callable[[], Snapshot],
         holds: Callable[[], Mapping[str, Hold]],
         route_at: Callable[[str, int], Awaitable[LiveRoute | None]],
@@ -78,6 +114,8 @@ class Switchboard:
         self._secret = secret
         self._ledger = ledger
         self._book = book
+        self._outbox = outbox
+        self._account = account
         self._snapshot = snapshot
         self._holds = holds
         self._route_at = route_at
@@ -104,9 +142,84 @@ class Switchboard:
         ladder = await self._ladder(row)
         return self._render(row, ladder, 0)
 
+    async def place(self, wanted: Wanted, *, author: str) -> CallRow:
+        """Assign a call that is to be placed and store it as planned; the dialer sends it.
+
+        Raises NotFound for a route that is not live, and Invalid for whatever stands against the call.
+        """
+        snapshot, holds = self._snapshot(), self._holds()
+        live = snapshot.routes.get(wanted.route)
+        if live is None:
+            raise NotFound(f'there is no route "{wanted.route}"')
+        if live.route.direction != "outbound":
+            raise _unfit("route", f'route "{wanted.route}" is inbound: place calls on an outbound route')
+        from_ = wanted.from_ or live.route.numbers[0]
+        if from_ not in live.route.numbers:
+            raise _unfit("from", f'{from_} is not among the numbers of route "{wanted.route}"')
+        self._check_variables(snapshot, live, wanted.variables)
+        now = self._wall()
+        call = Call(wanted.id, "", self._account, "outbound", from_, wanted.to, now, "planned")
+        decision = await self._decided(snapshot, live, call, holds)
+        if decision.served.by == "fallback":
+            raise _unfit("route", f'route "{wanted.route}" is held to its fallback, so nobody is called on it')
+        row = row_of(call, wanted.route, decision.assignment, decision.served)
+        attempt = Attempt(
+            id=wanted.id,
+            campaign=wanted.campaign,
+            route=wanted.route,
+            to_number=wanted.to,
+            from_number=from_,
+            timezone=wanted.timezone,
+            variables=dict(wanted.variables),
+            state="planned",
+            reason=None,
+            owner=None,
+            planned_at=now,
+            not_before=now if wanted.not_before is None else wanted.not_before,
+        )
+        await self._outbox.plan(row, attempt, author=author)
+        return row
+
+    async def answered(self, call: Call) -> bytes:
+        """The TwiML for a placed call that was answered: that of the version it was given when it was planned.
+
+        The webhook proves that the call exists, under this CallSid. Another CallSid on the same attempt is a stray:
+        somebody would be rung twice, so it is told off with nothing.
+        """
+        row = await self._known(call.id)
+        if row is None:
+            _log.error("answer_of_unknown_attempt", call_id=call.id, sid=call.sid)
+            return self._apology
+        await self.prove(row.id, call.sid)
+        if row.sid not in (None, call.sid):
+            _log.error("second_call_of_an_attempt", call_id=call.id, sid=call.sid, first=row.sid)
+            return HANGUP
+        data = {"status": "in-progress"}
+        await self._ledger.append(Event(call=row.id, key="voice", kind=STATUS, at=self._wall(), data=data))
+        return self._render(row, await self._ladder(row), 0)
+
+    async def prove(self, attempt: str, sid: str) -> None:
+        """Keep the proof that an attempt is a call at Twilio: a webhook that carries both ids."""
+        data = {"sid": sid, "status": "queued"}
+        await self._ledger.append(Event(call=attempt, key=f"placed:{sid}", kind=PLACED, at=self._wall(), data=data))
+
+    def _check_variables(self, snapshot: Snapshot, live: LiveRoute, variables: Mapping[str, str]) -> None:
+        problems = []
+        for arm in live.route.arms:
+            version = snapshot.versions.get(arm.version)
+            missing = [name for name in version.target.requires if name not in variables] if version else []
+            problems += [f"{arm.version} (arm {arm.name}) needs the variable {name}" for name in missing]
+            if version is not None:
+                added = merged(arm.parameters, tuple(variables.items()))
+                problems += check_limits(version.target, added)
+        problems += [f"{name} is reserved: names that begin with gateway_" for name in variables if reserved(name)]
+        if problems:
+            listed = [Problem(place="body", path="variables", text=text) for text in dict.fromkeys(problems)]
+            raise Invalid(listed[0].text, listed)
+
     async def answer_failed(self, call: Call, error_url: str) -> bytes:
         """The TwiML when Twilio asks again because ``error_url`` could not be used; the assignment is kept."""
-        row = self._ledger.recall(call.id) or await self._assign(call)
+        row = self._ledger.recall(call.id) or await self._placed(call) or await self._assign(call)
         if row.served_by == "unrouted":
             return self._unrouted
         ladder = await self._ladder(row)
@@ -155,7 +268,7 @@ class Switchboard:
         live = snapshot.numbers.get(call.to)
         drawn: Remember | None = None
         if live is not None and wants_memory(live, call):
-            remembered, drawn = await self._memory(snapshot, live, call)
+            remembered, drawn = await self._memory(live, call)
             decision = decide(snapshot, call, holds, remembered=remembered)
         else:
             decision = decide(snapshot, call, holds)
@@ -165,11 +278,18 @@ class Switchboard:
         row = row_of(call, name, decision.assignment, decision.served)
         return await self._ledger.record(row, drawn)
 
-    async def _memory(
-        self, snapshot: Snapshot, live: LiveRoute, call: Call
-    ) -> tuple[Remembered | None, Remember | None]:
+    async def _decided(self, snapshot: Snapshot, live: LiveRoute, call: Call, holds: Mapping[str, Hold]) -> Decision:
+        """The decision on a call that is to be placed, which can wait for the memory of a sticky callee."""
+        if not wants_memory(live, call):
+            return decide_on(live, call, holds)
+        remembered, drawn = await self._memory(live, call)
+        if drawn is not None:
+            raise Unavailable("the database does not answer; nothing is dialled without it")
+        return decide_on(live, call, holds, remembered=remembered)
+
+    async def _memory(self, live: LiveRoute, call: Call) -> tuple[Remembered | None, Remember | None]:
         """What the sticky caller was given before; or, without a database, the memory to compare with later."""
-        fresh = decide(snapshot, call, {}).assignment
+        fresh = decide_on(live, call, {}).assignment
         if live.experiment is None or fresh is None or fresh.epoch is None:
             return None, None
         wanted = Remember(
@@ -190,6 +310,7 @@ class Switchboard:
     async def _ladder(self, row: CallRow) -> list[Step]:
         """Every handoff this call can have, in order; the first is the one it was answered with."""
         live = await self._live(row)
+        variables = await self._variables(row)
         fallback = (live.route.fallback if live else None) or self._voice.fallback
         first = served_in(row)
         steps: list[Step] = []
@@ -197,23 +318,24 @@ class Switchboard:
             # A row read from the database may already name a later rung: the ladder starts at the assignment.
             if first.reason == "failover":
                 first = Served(by="version", arm=row.arm, version=row.version)
-            steps.append(self._step(live, first))
+            steps.append(self._step(live, first, variables))
             if live is not None and live.route.arm("a").version != first.version:
                 control = live.route.arm("a")
                 served = Served(by="version", arm="a", version=control.version, reason="failover")
-                steps.append(self._step(live, served))
+                steps.append(self._step(live, served, variables))
         if fallback is not None:
             reason = first.reason if first.by == "fallback" else "failover"
             steps.append(Step(served=Served(by="fallback", reason=reason), target=fallback))
         steps.append(Step(served=_NOBODY, target=None))
         return steps
 
-    def _step(self, live: LiveRoute | None, served: Served) -> Step:
+    def _step(self, live: LiveRoute | None, served: Served, variables: Parameters) -> Step:
         version = self._snapshot().versions.get(served.version or "")
         return Step(
             served=served,
             target=version.target if version else None,
             parameters=_parameters(live, served.arm, served.version),
+            variables=variables,
         )
 
     async def _advance(self, row: CallRow, ladder: list[Step], hop: int, *, rule: str, ending: str) -> bytes:
@@ -245,7 +367,9 @@ class Switchboard:
         for hop, step in enumerate(ladder):
             if step.target is None:
                 continue
-            url = handoff_url(step.target, step.parameters, _giving(row, step.served.version or "", hop))
+            url = handoff_url(
+                step.target, step.parameters, _giving(row, step.served.version or "", hop, step.variables)
+            )
             if url == address:
                 return hop
         return current
@@ -274,7 +398,7 @@ class Switchboard:
                 self._template(version, step.parameters) if version is not None else self._compiled(step.target, ())
             )
             if template is not None:
-                return template.render(_giving(row, version or "", place))
+                return template.render(_giving(row, version or "", place, step.variables))
         return self._apology
 
     def _template(self, version: str, parameters: Parameters) -> Template | None:
@@ -303,6 +427,17 @@ class Switchboard:
             return live
         return await self._route_at(row.route, row.revision)
 
+    async def _variables(self, row: CallRow) -> Parameters:
+        """What the contact of a placed call brings."""
+        try:
+            return await self._book.variables(row.id) if row.direction == "outbound" else ()
+        except Unavailable:
+            return ()
+
+    async def _placed(self, call: Call) -> CallRow | None:
+        """The row of a call that we placed ourselves, which a webhook names by our id."""
+        return await self._known(call.id) if call.id != call.sid else None
+
     async def _known(self, call_id: str) -> CallRow | None:
         try:
             return await self._book.call(call_id)
@@ -326,8 +461,12 @@ def _parameters(live: LiveRoute | None, arm: str | None, version: str | None) ->
     return ()
 
 
-def _giving(row: CallRow, version: str, hop: int) -> Giving:
-    return Giving(row.id, version, row.route or "", row.direction, row.from_number, row.to_number, hop)
+def _giving(row: CallRow, version: str, hop: int, variables: Parameters = ()) -> Giving:
+    return Giving(row.id, version, row.route or "", row.direction, row.from_number, row.to_number, hop, variables)
+
+
+def _unfit(path: str, text: str) -> Invalid:
+    return Invalid(text, [Problem(place="body", path=path, text=text)])
 
 
 def _current_hop(events: list[Event]) -> int:

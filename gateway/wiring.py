@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway import log
+from gateway.callee import parse_window
 from gateway.calls import FETCHED, FINAL, GIVEN_UP
 from gateway.carrier.client import Carrier, open_carrier
 from gateway.carrier.signature import Keyring, Verifier
+from gateway.dialer import Dialer, Owner, Pace
 from gateway.errors import Invalid, Problem
 from gateway.livestate import LiveState
 from gateway.log import Throttle
-from gateway.model import Event, Target
+from gateway.model import Event, Parameters, Target
 from gateway.publishing import Author, Publishing, read_files, read_folders
 from gateway.settings import Settings
 from gateway.storage.bootfile import BootFile
@@ -24,6 +26,7 @@ from gateway.storage.engine import AWAY, DOWN, Database
 from gateway.storage.journal import Journal
 from gateway.storage.ledger import Ledger
 from gateway.storage.migrate import migrate
+from gateway.storage.outbox import Outbox
 from gateway.storage.revisions import lock_matured
 from gateway.storage.rows import CallRow
 from gateway.storage.works import BATCH_LIMIT, Rules
@@ -51,6 +54,12 @@ class Book:
     """Reads calls for the switchboard."""
 
     database: Database
+    outbox: Outbox
+
+    async def variables(self, name: str) -> Parameters:
+        """What the contact of a placed call brings."""
+        found = await self.outbox.attempt(name)
+        return tuple(found.variables.items()) if found else ()
 
     async def call(self, name: str) -> CallRow | None:
         """The row of a call, by our id or Twilio's."""
@@ -75,7 +84,9 @@ class Gateway:
     switchboard: Switchboard
     verifier: Verifier | None
     carrier: Carrier | None
+    outbox: Outbox
     wall: Callable[[], int]
+    dialling: asyncio.Task[None] | None = None
     drift: list[str] = field(default_factory=list)
     schema: str = ""
     draining: bool = False
@@ -95,12 +106,14 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         database = Database(settings.database.url.get_secret_value())
         stack.push_async_callback(database.close)
         data = settings.paths.data
+        rules = Rules(window=settings.experiments.outcome_window * 1000)
         ledger = Ledger(
             database,
             Journal(data / "journal"),
-            rules=Rules(window=settings.experiments.outcome_window * 1000),
+            rules=rules,
             wall=wall,
         )
+        outbox = Outbox(database, rules=rules, wall=wall)
         state = LiveState(database, BootFile(data / "live.jsonl"), wall=wall)
         public_url = settings.server.public_url
         gateway = Gateway(
@@ -111,7 +124,9 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             publishing=Publishing(database, state, secret=os.environ.__getitem__, wall=wall),
             switchboard=Switchboard(
                 ledger=ledger,
-                book=Book(database=database),
+                book=Book(database=database, outbox=outbox),
+                outbox=outbox,
+                account=settings.twilio.account_sid or "",
                 snapshot=lambda: state.snapshot,
                 holds=lambda: state.holds,
                 route_at=state.route_at,
@@ -122,6 +137,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             ),
             verifier=_verifier(settings),
             carrier=await _carrier(settings, stack),
+            outbox=outbox,
             wall=wall,
         )
         migrated = await _migrate(gateway)
@@ -137,10 +153,29 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(gateway))),
             asyncio.create_task(_every(DRIFT_SECONDS, lambda: look_for_drift(gateway))),
         ]
+        if gateway.carrier is not None:
+            owner = Owner(data / "dialer")
+            stack.callback(owner.close)
+            gateway.dialling = asyncio.create_task(_dialer(gateway, gateway.carrier, owner).run())
+            tasks.append(gateway.dialling)
         if not migrated:
             tasks.append(asyncio.create_task(_migrate_later(gateway)))
         stack.push_async_callback(_cancel, tasks)
         yield gateway
+
+
+def _dialer(gateway: Gateway, carrier: Carrier, owner: Owner) -> Dialer:
+    outbound = gateway.settings.outbound
+    pace = Pace(
+        per_second=outbound.calls_per_second,
+        at_once=max(1, outbound.max_concurrent - outbound.reserve_inbound),
+        per_day=outbound.daily_cap,
+        window=parse_window(outbound.window),
+    )
+    public_url = gateway.settings.server.public_url
+    return Dialer(
+        outbox=gateway.outbox, placer=carrier, owner=owner, pace=pace, public_url=public_url, wall=gateway.wall
+    )
 
 
 def _voice(settings: Settings) -> Voice:

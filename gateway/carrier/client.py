@@ -1,7 +1,7 @@
 """Twilio's REST API, by Twilio's own client over an HTTP client that bounds every request and sends it once."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
 
+from gateway.carrier.forms import is_id
 from gateway.errors import Invalid, NotFound, Unavailable
 
 REQUEST_SECONDS = 10.0
@@ -27,6 +28,44 @@ class FetchedCall:
     sid: str
     status: str
     duration: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """A call to be made. The URLs carry the attempt id, which is how Twilio's webhooks prove that it was."""
+
+    to: str
+    from_: str
+    url: str
+    fallback_url: str
+    status_callback: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement:
+    """What became of an order.
+
+    ``made`` is True with a ``sid``, False when the call was provably not made, None when nobody can know: it was
+    sent, and the answer is missing or unreadable. ``later`` says of a call not made that the same order may succeed
+    another time; ``code`` is Twilio's error number, 0 for none.
+    """
+
+    made: bool | None
+    sid: str = ""
+    code: int = 0
+    text: str = ""
+    later: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """A call in Twilio's list; ``created_at`` is in Unix milliseconds."""
+
+    sid: str
+    to: str
+    from_: str
+    status: str
+    created_at: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +128,59 @@ class Carrier:
             return None
         duration = int(found.duration) if found.duration not in (None, "") else None
         return FetchedCall(sid=sid, status=str(found.status), duration=duration)
+
+    async def create_call(self, order: Order) -> Placement:
+        """Send an order, once. Never raises: whatever happens is told as a placement."""
+        try:
+            made = await self._client.calls.create_async(
+                to=order.to,
+                from_=order.from_,
+                url=order.url + VOICE_OVERRIDES,
+                method="POST",
+                fallback_url=order.fallback_url,
+                fallback_method="POST",
+                status_callback=order.status_callback + STATUS_OVERRIDES,
+                status_callback_method="POST",
+                status_callback_event=["initiated", "ringing", "answered", "completed"],
+            )
+            if not is_id(str(made.sid)):
+                return Placement(made=None, text="Twilio's answer names no call")
+            return Placement(made=True, sid=str(made.sid), text=str(made.status))
+        except TwilioRestException as error:
+            code = int(error.code or 0)
+            if error.status == 429:
+                # Documented as never processed, so the same order may be sent by another attempt.
+                return Placement(made=False, code=code, text="Twilio takes no more requests just now", later=True)
+            if 400 <= error.status < 500:
+                return Placement(made=False, code=code, text=str(error.msg))
+            return Placement(made=None, code=code, text=f"Twilio answered {error.status}")
+        except (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError) as error:
+            # No name, no connection or no TLS: not a byte of the order was sent.
+            return Placement(made=False, text=f"Twilio cannot be reached: {type(error).__name__}", later=True)
+        except Exception as error:
+            return Placement(made=None, text=f"no readable answer: {type(error).__name__}")
+
+    async def cancel_call(self, sid: str) -> None:
+        """End a call, whether it is queued, rings or was answered; nothing happens to one that is over."""
+        for status in ("canceled", "completed"):
+            with suppress(Invalid, NotFound):
+                await _asked(self._client.calls(sid).update_async(status=status))
+
+    async def find_calls(self, *, to: str, since: int) -> list[Listed]:
+        """The outbound calls to a number that were created at or after ``since`` (Unix milliseconds)."""
+        found = await _asked(self._client.calls.list_async(to=to, limit=50))
+        listed = [
+            Listed(
+                sid=one.sid,
+                to=one.to,
+                from_=one._from,
+                status=one.status,
+                created_at=int(one.date_created.timestamp() * 1000) if one.date_created else since,
+            )
+            for one in found
+            if str(one.direction).startswith("outbound-api")
+        ]
+        return [one for one in listed if one.created_at >= since]
 
     async def list_numbers(self) -> list[Number]:
         """Every incoming number of the account."""

@@ -42,6 +42,8 @@ async def voice(request: web.Request) -> web.Response:
             error_url = fields.get("ErrorUrl", "")
             _log.warning("voice_fallback", call_id=call.id, code=fields["ErrorCode"], url=error_url)
             twiml = await gateway.switchboard.answer_failed(call, error_url)
+        elif call.id != call.sid:
+            twiml = await gateway.switchboard.answered(call)
         else:
             twiml = await gateway.switchboard.answer(call)
     except Exception:
@@ -86,7 +88,10 @@ async def _keep(request: web.Request, read: Callable[[Fields, str, int, int], Ev
     if not is_id(call_id):
         return _malformed(Malformed("CallSid is missing, or has characters that no Sid has"))
     event = read(fields, call_id, _whole(request.query.get("hop")), gateway.wall())
+    sid = fields.get("CallSid", "")
     try:
+        if event.kind == STATUS and sid != call_id and is_id(sid):
+            await gateway.switchboard.prove(call_id, sid)
         await gateway.switchboard.settle(event)
     except Exception:
         # Twilio retries a 5xx by our overrides; the sweeper asks for what is lost all the same.

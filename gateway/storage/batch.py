@@ -9,10 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.calls import State, derive, facts, merge_outcome, reported
+from gateway.calls import PLACED, State, derive, facts, merge_outcome, reported
 from gateway.decide import Remembered
 from gateway.metrics import read_measures
 from gateway.model import Event
+from gateway.storage.attempts import bind_sid, close_attempts, suppress
 from gateway.storage.bulk import Many, Newcomers
 from gateway.storage.callbook import named
 from gateway.storage.engine import Database
@@ -32,6 +33,7 @@ class Statements:
     """The statements of a batch, made once for the database at hand."""
 
     def __init__(self, database: Database) -> None:
+        self.database = database
         self.insert_call = Newcomers(database, call, CallRow._fields[_FIRST], ("id",))
         self.insert_event = Newcomers(database, call_event, Event.__slots__, ("call", "key"))
         self.insert_sticky = database.insert(sticky).on_conflict_do_nothing().returning(sticky.c.unit)
@@ -128,7 +130,11 @@ class Batch:
             wanted.setdefault((event.call, event.key), event)
         rows = [(event.call, event.key, event.kind, event.at, dict(event.data)) for event in wanted.values()]
         late = self._statements.insert_event(self._connection, rows)
-        self._touched.update((name, None) for name, _ in wanted.keys() - late)
+        fresh = wanted.keys() - late
+        self._touched.update((name, None) for name, _ in fresh)
+        for place in fresh:
+            if wanted[place].kind == PLACED:
+                bind_sid(self._connection, wanted[place])
         for name, key in late:
             query = sa.select(call_event).where(call_event.c.call == name, call_event.c.key == key)
             wanted[name, key] = event_in(self._connection.execute(query).one())
@@ -138,7 +144,7 @@ class Batch:
         return [self._put_outcome(work) for work in works]
 
     def _put_outcome(self, work: PutOutcome) -> dict[str, Any] | None:
-        query = sa.select(call.c.id, call.c.experiment).where(named(work.call)).with_for_update()
+        query = sa.select(call).where(named(work.call)).with_for_update()
         known = self._connection.execute(query).first()
         if known is None:
             return None
@@ -152,6 +158,11 @@ class Batch:
             "counted": not self._locked([known.experiment]),
         }
         self._touched[known.id] = None
+        if work.body.get("opt_out"):
+            number = known.to_number if known.direction == "outbound" else known.from_number
+            reason = f"asked not to be called, in {known.id}"
+            database = self._statements.database
+            suppress(self._connection, database, number, reason=reason, author=work.author, at=work.at)
         self._append([reported(known.id, work.body, work.author, work.at)])
         return self._outcomes[known.id]
 
@@ -181,7 +192,7 @@ class Batch:
         stored = self._connection.execute(sa.select(outcome).where(outcome.c.call.in_(ids)))
         bodies = {row.call: row.body for row in stored}
         locked = self._locked({row.experiment for row in rows})
-        updates = []
+        updates, over = [], []
         for row in rows:
             body = bodies.get(row.id, {})
             state = derive(_announced(row), events.get(row.id, ()))
@@ -189,7 +200,11 @@ class Batch:
             if row.analysed and row.experiment not in locked:
                 new = new._replace(counted=self._count(row, new, state, body))
             updates.append((*tuple(new)[_LATER], new.id))
+            if new.direction == "outbound" and new.ended_at is not None:
+                over.append(new.id)
         self._statements.update_call(self._connection, updates)
+        if over:
+            close_attempts(self._connection, over)
 
     def _locked(self, names: Iterable[str | None]) -> set[str]:
         """Which of these experiments have locked their results."""
@@ -240,7 +255,7 @@ _IN_ORDER: Mapping[type[Work], Any] = {
 
 def _announced(row: CallRow) -> str:
     """What the call was announced with: a final status was derived, and is derived again."""
-    return "in-progress" if row.direction == "outbound" and row.answered_at else "ringing"
+    return "planned" if row.direction == "outbound" else "ringing"
 
 
 def _cell(row: CallRow, metric: str) -> Cell:

@@ -52,7 +52,7 @@ def row_of(call: Call, route: str | None, assignment: Assignment | None, served:
     # By position, which takes half the time that thirty names do.
     first = (
         call.id,
-        call.sid,
+        call.sid or None,
         call.account,
         call.direction,
         call.from_,

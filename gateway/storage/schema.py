@@ -247,3 +247,59 @@ idempotency = sa.Table(
     sa.Column("status", sa.Integer),  # null while the first request is still at work
     sa.Column("answer", sa.Text),
 )
+
+# One dialling of one person. It has the id of its row in ``call`` and is sent at most once, ever.
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("campaign", sa.Text),
+    sa.Column("route", sa.Text, nullable=False),
+    sa.Column("to_number", sa.Text, nullable=False),
+    sa.Column("from_number", sa.Text, nullable=False),
+    sa.Column("timezone", sa.Text),
+    sa.Column("variables", _Json, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("owner", sa.Text),
+    sa.Column("planned_at", sa.BigInteger, nullable=False),
+    sa.Column("not_before", sa.BigInteger, nullable=False),
+    sa.Column("intent_at", sa.BigInteger),
+    sa.Column("looks", sa.Integer, nullable=False),
+)
+# Whatever campaign asks, nobody is rung while a call to them may be under way.
+sa.Index(
+    "attempt_open",
+    attempt.c.to_number,
+    unique=True,
+    sqlite_where=sa.text("state IN ('intent', 'unknown', 'placed')"),
+    postgresql_where=sa.text("state IN ('intent', 'unknown', 'placed')"),
+)
+sa.Index(
+    "attempt_planned",
+    attempt.c.not_before,
+    sqlite_where=sa.text("state = 'planned'"),
+    postgresql_where=sa.text("state = 'planned'"),
+)
+sa.Index("attempt_intent", attempt.c.intent_at)
+
+# Who must not be called.
+suppression = sa.Table(
+    "suppression",
+    metadata,
+    sa.Column("number", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+# One row, locked by every claim: the kill switch, and what puts claims in one order.
+dialing = sa.Table(
+    "dialing",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("stopped", sa.Boolean, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)

@@ -11,7 +11,7 @@ from gateway.targets.application import Application
 from gateway.targets.conversation_relay import ConversationRelay
 from gateway.targets.kind import EndsBy, Kind, response, xml
 from gateway.targets.number import Number
-from gateway.targets.parameters import TargetProblems, clean, flatten, merged
+from gateway.targets.parameters import TargetProblems, clean, flatten, merged, reserved
 from gateway.targets.reading import read_fields, read_parameters, read_requires
 from gateway.targets.sip import Sip
 from gateway.targets.splice import Handoff, Template, given
@@ -33,7 +33,9 @@ __all__ = [
     "ends_by",
     "flatten",
     "handoff_url",
+    "merged",
     "read_target",
+    "reserved",
     "say",
     "secrets_of",
     "written_target",

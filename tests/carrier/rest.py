@@ -67,5 +67,10 @@ async def rest() -> AsyncIterator[tuple[Rest, str]]:
 async def asking(tmp_path: Path, database_url: str, rest: tuple[Rest, str]) -> AsyncIterator[tuple[Rest, Running]]:
     double, url = rest
     write_files(tmp_path)
-    async with running(settings_for(tmp_path, database_url, GATEWAY_TWILIO__API_BASE_URL=url)) as served:
+    environ = {
+        "GATEWAY_TWILIO__API_BASE_URL": url,
+        "GATEWAY_OUTBOUND__ALLOWED_COUNTRIES": '["US"]',
+        "GATEWAY_OUTBOUND__WINDOW": "always",
+    }
+    async with running(settings_for(tmp_path, database_url, **environ)) as served:
         yield double, served

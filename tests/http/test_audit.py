@@ -13,6 +13,7 @@ __all__ = ["asking", "rest"]  # fixtures
 
 STREAM = {"target": {"kind": "stream", "url": "wss://agents.example.com/support/6"}}
 NIGHT = {"direction": "inbound", "numbers": ["+14155550177"], "versions": {"a": "support@3"}}
+OUTBOUND = {"direction": "outbound", "numbers": ["+14155550190"], "versions": {"a": "support@3"}}
 FILE = {"routes/late.toml": 'direction = "inbound"\nnumbers = ["+14155550178"]\n[versions]\na = "support@3"\n'}
 
 Made = dict[str, Any]
@@ -31,12 +32,18 @@ CHANGES: list[tuple[str, str, str | Callable[[Made], str], Any, dict[str, str], 
     ),
     ("POST", "/agents/{agent}/versions/{number}/retire", "/agents/support/versions/6/retire", {}, {}, "publish"),
     ("PUT", "/routes/{route}", "/routes/night", NIGHT, {"If_None_Match": "*"}, "publish"),
+    ("PUT", "/routes/{route}", "/routes/reminders", OUTBOUND, {"If_None_Match": "*"}, "publish"),
     ("POST", "/routes/publish", "/routes/publish", {"files": FILE, "message": "late"}, {}, "publish"),
     ("POST", "/routes/{route}/rollback", "/routes/late/rollback", {"to": 1}, {}, ""),
     ("POST", "/routes/export", "/routes/export", {}, {}, "export"),
     ("POST", "/routes/{route}/hold", "/routes/support/hold", {"to": "a", "reason": "calm"}, {}, "hold"),
     ("DELETE", "/routes/{route}/hold", "/routes/support/hold", None, {}, "end hold"),
     ("POST", "/numbers/connect", "/numbers/connect", {"number": "+14155550100"}, {}, "connect"),
+    ("POST", "/calls", "/calls", {"route": "reminders", "to": "+12125550142"}, {}, "place call"),
+    ("POST", "/suppressions", "/suppressions", {"number": "+12125550142"}, {}, "suppress"),
+    ("DELETE", "/suppressions/{number}", "/suppressions/+12125550142", None, {}, "release"),
+    ("POST", "/dialing/stop", "/dialing/stop", {"reason": "wrong script"}, {}, "stop dialling"),
+    ("POST", "/dialing/start", "/dialing/start", {}, {}, "start dialling"),
     ("POST", "/tokens", "/tokens", {"name": "kim", "role": "viewer"}, {}, "make token"),
     ("DELETE", "/tokens/{token}", lambda made: f"/tokens/{made['token']['id']}", None, {}, "revoke token"),
 ]

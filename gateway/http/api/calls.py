@@ -1,12 +1,14 @@
 """Calls: the list, one call with its timeline, why it got its arm, and the outcomes that agents report."""
 
+import secrets
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, StrictBool
 
+from gateway.callee import parse_window, refusal, zone_refusal
 from gateway.decide import bucket
-from gateway.errors import NotFound, Unavailable
+from gateway.errors import Invalid, NotFound, Problem, Unavailable
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
 from gateway.http.api.paging import Page, next_cursor
 from gateway.phone import is_withheld
@@ -14,6 +16,7 @@ from gateway.storage.callbook import Filter, call_of, events_of, list_calls, out
 from gateway.storage.revisions import epoch_of
 from gateway.storage.rows import CallRow, assignment_in, served_in
 from gateway.storage.works import PutOutcome
+from gateway.switchboard import Wanted as Placed
 
 
 class Wanted(Page):
@@ -50,6 +53,45 @@ class Outcome(Body):
     fields: dict[str, JsonValue] | None = Field(None, max_length=100)
     transcript: list[Line] | None = Field(None, max_length=10_000)
     final: Literal[True, False] | None = None
+
+
+class Placing(Body):
+    """A call to place; ``from`` is one of the route's numbers, the first unless given."""
+
+    route: str
+    to: str
+    from_: str | None = Field(None, alias="from")
+    variables: dict[str, str] = Field(default_factory=dict, max_length=100)
+    timezone: str | None = None
+
+
+@endpoint("POST", "/calls", role="editor", body=Placing)
+async def place_call(ask: Ask) -> Answer:
+    """Place one call: it is assigned and stored as planned, and the dialer sends it."""
+    gateway, body = ask.gateway, ask.body
+    if gateway.carrier is None:
+        raise Invalid(
+            "calls cannot be placed: Twilio's API needs twilio.account_sid with its auth token, or an API key"
+        )
+    outbound = gateway.settings.outbound
+    window = parse_window(outbound.window)
+    reasons = {
+        "to": refusal(body.to, outbound.allowed_countries),
+        "timezone": zone_refusal(body.to, body.timezone, window=window),
+    }
+    problems = [Problem(place="body", path=path, text=text) for path, text in reasons.items() if text is not None]
+    if problems:
+        raise Invalid(problems[0].text, problems)
+    wanted = Placed(
+        id="out_" + secrets.token_hex(16),
+        route=body.route,
+        to=body.to,
+        from_=body.from_,
+        variables=body.variables,
+        timezone=body.timezone,
+    )
+    row = await gateway.switchboard.place(wanted, author=ask.caller.name)
+    return Answer(body={"call": shown(row)}, status=201)
 
 
 @endpoint("GET", "/calls", role="viewer", query=Wanted)
@@ -163,4 +205,4 @@ def _explanation(row: CallRow, epoch: Mapping[str, Any] | None) -> dict[str, Any
     }
 
 
-ENDPOINTS = (list_all, show_call, explain_call, post_outcome)
+ENDPOINTS = (list_all, place_call, show_call, explain_call, post_outcome)

@@ -1,0 +1,147 @@
+"""Keeps outbound attempts: what the switchboard plans, what the dialer claims and settles.
+
+Nothing here waits in a queue or goes to a journal: without the database nothing is dialled.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from gateway.errors import Invalid, Problem, Unavailable
+from gateway.model import Event
+from gateway.storage.attempts import Attempt, add_attempt, claim, lock_dialing, mark, suppress
+from gateway.storage.batch import Batch, Statements
+from gateway.storage.engine import DOWN, Connection, Database
+from gateway.storage.rows import CallRow
+from gateway.storage.schema import attempt, audit, dialing, suppression
+from gateway.storage.works import AppendEvent, RecordCall, Rules
+
+T = TypeVar("T")
+
+
+class Outbox:
+    """The attempts of every process on one database. Every method raises Unavailable without it."""
+
+    def __init__(self, database: Database, *, rules: Rules, wall: Callable[[], int]) -> None:
+        self._database = database
+        self._rules = rules
+        self._wall = wall
+        self._statements = Statements(database)
+
+    async def plan(self, row: CallRow, wanted: Attempt, *, author: str) -> None:
+        """Write an attempt, its call and who asked for it in one transaction.
+
+        Raises Invalid for a number that must not be called.
+        """
+
+        def work(connection: sa.Connection) -> None:
+            found = connection.execute(sa.select(suppression).where(suppression.c.number == wanted.to_number)).first()
+            if found is not None:
+                text = f"{wanted.to_number} must not be called: {found.reason}"
+                raise Invalid(text, [Problem(place="body", path="to", text=text)])
+            add_attempt(connection, wanted)
+            self._batch(connection).write([RecordCall(row)])
+            entry = {
+                "at": wanted.planned_at,
+                "author": author,
+                "action": "place call",
+                "subject": f"call {wanted.id}",
+            }
+            connection.execute(sa.insert(audit), entry | {"detail": {"route": wanted.route}})
+
+        await self._transact(work)
+
+    async def due(self, *, limit: int) -> list[Attempt]:
+        """Planned attempts whose time has come, the longest due first."""
+        query = (
+            sa.select(attempt)
+            .where(attempt.c.state == "planned", attempt.c.not_before <= self._wall())
+            .order_by(attempt.c.not_before, attempt.c.id)
+        )
+        return await self._read(query.limit(limit))
+
+    async def unsettled(self, *states: str) -> list[Attempt]:
+        """Attempts in these states, the oldest first."""
+        return await self._read(sa.select(attempt).where(attempt.c.state.in_(states)).order_by(attempt.c.intent_at))
+
+    async def attempt(self, name: str) -> Attempt | None:
+        """One attempt, or None."""
+        found = await self._read(sa.select(attempt).where(attempt.c.id == name))
+        return found[0] if found else None
+
+    async def claim(self, name: str, *, owner: str, since: int, most: int, cap: int) -> Attempt | str | None:
+        """Claim a planned attempt; see ``attempts.claim``. What is returned as an attempt may be sent, once."""
+        now = self._wall()
+        return await self._transact(
+            lambda connection: claim(
+                connection, self._database, name, owner=owner, now=now, since=since, most=most, cap=cap
+            )
+        )
+
+    async def move(self, name: str, *, was: str, state: str, reason: str | None = None, **more: Any) -> bool:
+        """Move an attempt from one state to the next; False when it was not where it should have been."""
+        return await self._transact(
+            lambda connection: mark(connection, name, was=was, state=state, reason=reason, **more)
+        )
+
+    async def settle(self, event: Event, *, was: str, state: str | None = None, reason: str | None = None) -> None:
+        """Append what became of an attempt to its call's timeline and, with ``state``, move it there, together."""
+
+        def work(connection: sa.Connection) -> None:
+            if state is None or mark(connection, event.call, was=was, state=state, reason=reason):
+                self._batch(connection).write([AppendEvent(event=event)])
+
+        await self._transact(work)
+
+    async def suppressions(self) -> list[dict[str, Any]]:
+        """Everybody who must not be called."""
+        try:
+            async with self._database.read() as connection:
+                rows = await connection.execute(sa.select(suppression).order_by(suppression.c.at.desc()))
+                return [dict(row._mapping) for row in rows]
+        except DOWN as error:
+            raise _away() from error
+
+    async def stopped(self) -> dict[str, Any] | None:
+        """Who stopped all dialling, when and why; None while it goes on."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(sa.select(dialing).where(dialing.c.stopped))).first()
+        return {"author": row.author, "reason": row.reason, "at": row.at} if row else None
+
+    # -- inside a transaction of somebody's own ------------------------------------------------------------
+
+    async def set_stopped(self, connection: Connection, *, stopped: bool, author: str, reason: str) -> None:
+        """Throw the kill switch, or lift it: nothing is claimed after this is committed."""
+        await connection.run_sync(lock_dialing, self._database)
+        values = {"stopped": stopped, "author": author, "reason": reason, "at": self._wall()}
+        await connection.execute(sa.update(dialing).values(values))
+
+    async def suppress(self, connection: Connection, number: str, *, reason: str, author: str) -> None:
+        """Put a number on the list of those who must not be called."""
+        at = self._wall()
+        await connection.run_sync(suppress, self._database, number, reason=reason, author=author, at=at)
+
+    async def release(self, connection: Connection, number: str) -> bool:
+        """Take a number off that list; False when it was not there."""
+        gone = await connection.execute(sa.delete(suppression).where(suppression.c.number == number))
+        return gone.rowcount > 0
+
+    # ------------------------------------------------------------------------------------------------------
+
+    def _batch(self, connection: sa.Connection) -> Batch:
+        return Batch(connection, self._statements, self._rules, self._wall())
+
+    async def _transact(self, work: Callable[[sa.Connection], T]) -> T:
+        try:
+            return await self._database.transact(work)
+        except DOWN as error:
+            raise _away() from error
+
+    async def _read(self, query: Any) -> list[Attempt]:
+        async with self._database.read() as connection:
+            return [Attempt(*row) for row in await connection.execute(query)]
+
+
+def _away() -> Unavailable:
+    return Unavailable("the database does not answer; nothing is dialled without it")
