@@ -22,9 +22,9 @@ CLIENTS = 16
 class Server:
     """A ``gateway serve`` of its own on one folder; killed and started again on the same files."""
 
-    def __init__(self, folder: Path, *, patch: str = "") -> None:
-        """``patch`` is Python that runs in the server's process before it starts."""
-        self.folder, self.port, self.patch = folder, free_port(), patch
+    def __init__(self, folder: Path, *, patch: str = "", **environ: str) -> None:
+        """``patch`` is Python that runs in the server's process before it starts; ``environ`` is added to its own."""
+        self.folder, self.port, self.patch, self.environ = folder, free_port(), patch, environ
         self.url = f"http://127.0.0.1:{self.port}"
         self.database = folder / "gateway.db"
         write_files(folder)
@@ -45,6 +45,7 @@ class Server:
             "GATEWAY_TWILIO__API_BASE_URL": NOBODY,
             "TWILIO_ACCOUNT_SID": ACCOUNT,
             "TWILIO_AUTH_TOKEN": TOKEN,
+            **self.environ,
         }
         self.process = subprocess.Popen(command, cwd=self.folder, env=environ)
         async with aiohttp.ClientSession() as http, asyncio.timeout(30):
