@@ -47,7 +47,7 @@ bench: .venv/.tested  ## Time the voice webhook against its peers, and a hundred
 	$(BIN)/python -m tests.benchmarks.routes
 
 PIP_COMPILE := ../$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-options --no-header
-kill-test: .venv/.tested  ## Kill the server and cut its power under load, thirty times each
+kill-test: .venv/.tested  ## Kill the server and the dialer, and cut the power, thirty times each
 	GATEWAY_KILLS=30 $(BIN)/pytest tests/campaigns
 
 lock: .venv/.tested  ## Renew the hash-locked requirement files

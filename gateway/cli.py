@@ -30,6 +30,8 @@ app = typer.Typer(
 )
 routes = typer.Typer(no_args_is_help=True, help="Check, plan and publish routes and agents from files.")
 calls = typer.Typer(no_args_is_help=True, help="Read what became of calls.")
+dialing = typer.Typer(no_args_is_help=True, help="Stop and start all outbound dialling.")
+suppressions = typer.Typer(no_args_is_help=True, help="Who must not be called.")
 numbers = typer.Typer(no_args_is_help=True, help="Connect the Twilio account's numbers to this gateway.")
 experiments = typer.Typer(no_args_is_help=True, help="See how the versions of a test compare.")
 tokens = typer.Typer(no_args_is_help=True, help="Make and revoke API tokens.")
@@ -41,6 +43,8 @@ for name, group in (
     ("calls", calls),
     ("experiments", experiments),
     ("numbers", numbers),
+    ("dialing", dialing),
+    ("suppressions", suppressions),
     ("tokens", tokens),
     ("db", database),
 ):
@@ -332,6 +336,51 @@ def place_call(
     assignment = call["assignment"]
     row = [call["id"], call["status"], call["to"], assignment["arm"], assignment["version"], assignment["reason"]]
     _print(answer, as_json, row, head=("call", "status", "to", "arm", "version", "reason"))
+
+
+@dialing.command("show")
+def show_dialing() -> None:
+    """Show whether calls are dialled at all."""
+    stopped = _ask(lambda gateway: gateway.get("/dialing"))["dialing"]["stopped"]
+    out.print(f"stopped by {stopped['author']}: {stopped['reason']}" if stopped else "calls are dialled")
+
+
+@dialing.command("stop")
+def stop_dialing(reason: Annotated[str, typer.Argument(help="Why; it stands in the audit log.")]) -> None:
+    """Stop all dialling at once; calls under way go on."""
+    _ask(lambda gateway: gateway.post("/dialing/stop", {"reason": reason}))
+    out.print("nothing is dialled until `gateway dialing start`")
+
+
+@dialing.command("start")
+def start_dialing() -> None:
+    """Dial again what is planned."""
+    _ask(lambda gateway: gateway.post("/dialing/start", {}))
+    out.print("calls are dialled")
+
+
+@suppressions.command("list")
+def list_suppressions(as_json: AsJson = False) -> None:
+    """Show everybody who must not be called."""
+    answer = _ask(lambda gateway: gateway.get("/suppressions"))
+    rows = [[one["number"], one["reason"], one["author"]] for one in answer["suppressions"]]
+    _print(answer, as_json, *rows, head=("number", "reason", "by"))
+
+
+@suppressions.command("add")
+def add_suppression(
+    number: str, reason: Annotated[str, typer.Option(help="Why.")] = "asked not to be called"
+) -> None:
+    """Never call a number again; no call to it is sent from now on."""
+    _ask(lambda gateway: gateway.post("/suppressions", {"number": number, "reason": reason}))
+    out.print(f"{number} is not called any more")
+
+
+@suppressions.command("remove")
+def remove_suppression(number: str) -> None:
+    """Allow calls to a number again."""
+    _ask(lambda gateway: gateway.delete(f"/suppressions/{number}"))
+    out.print(f"{number} may be called again")
 
 
 # -- calls and experiments ---------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Protocol
 from gateway import log
 from gateway.calls import NEXT, PLACED, STATUS, STREAM, Handoff, ending_of
 from gateway.decide import Decision, Remembered, decide, decide_on, memory_key, wants_memory
-from gateway.errors import Invalid, NotFound, Problem, Unavailable
+from gateway.errors import GatewayError, Invalid, NotFound, Problem, Unavailable
 from gateway.model import Call, Event, Hold, LiveRoute, Parameters, Served, Snapshot, Target
 from gateway.storage.attempts import Attempt
 from gateway.storage.rows import CallRow, row_of, served_in
@@ -102,6 +102,7 @@ class Switchboard:
         book: Book,
         outbox: Outbox,
         account: str,
+        cancel: Callable[[str], Awaitable[None]],
         snapshot: Callable[[], Snapshot],
         holds: Callable[[], Mapping[str, Hold]],
         route_at: Callable[[str, int], Awaitable[LiveRoute | None]],
@@ -110,12 +111,16 @@ class Switchboard:
         secret: Callable[[str], str],
         wall: Callable[[], int],
     ) -> None:
-        """``secret`` gives the text of an environment variable that a target names, or raises LookupError."""
+        """``secret`` gives the text of an environment variable that a target names, or raises LookupError.
+
+        ``account`` is the one that calls are placed for, and ``cancel`` ends a call at Twilio.
+        """
         self._secret = secret
         self._ledger = ledger
         self._book = book
         self._outbox = outbox
         self._account = account
+        self._cancel = cancel
         self._snapshot = snapshot
         self._holds = holds
         self._route_at = route_at
@@ -183,25 +188,36 @@ class Switchboard:
     async def answered(self, call: Call) -> bytes:
         """The TwiML for a placed call that was answered: that of the version it was given when it was planned.
 
-        The webhook proves that the call exists, under this CallSid. Another CallSid on the same attempt is a stray:
-        somebody would be rung twice, so it is told off with nothing.
+        The webhook proves that the call exists, under this CallSid. Another CallSid on the same attempt is a stray,
+        which hears nothing and is ended.
         """
         row = await self._known(call.id)
         if row is None:
             _log.error("answer_of_unknown_attempt", call_id=call.id, sid=call.sid)
             return self._apology
-        await self.prove(row.id, call.sid)
-        if row.sid not in (None, call.sid):
-            _log.error("second_call_of_an_attempt", call_id=call.id, sid=call.sid, first=row.sid)
+        if not await self.prove(row.id, call.sid):
             return HANGUP
         data = {"status": "in-progress"}
         await self._ledger.append(Event(call=row.id, key="voice", kind=STATUS, at=self._wall(), data=data))
         return self._render(row, await self._ladder(row), 0)
 
-    async def prove(self, attempt: str, sid: str) -> None:
-        """Keep the proof that an attempt is a call at Twilio: a webhook that carries both ids."""
+    async def prove(self, attempt: str, sid: str) -> bool:
+        """Keep the proof that an attempt is a call at Twilio: a webhook that carries both ids.
+
+        False when the attempt has another call already: this one is a stray, and is ended at once.
+        """
         data = {"sid": sid, "status": "queued"}
-        await self._ledger.append(Event(call=attempt, key=f"placed:{sid}", kind=PLACED, at=self._wall(), data=data))
+        event = Event(call=attempt, key=f"placed:{sid}", kind=PLACED, at=self._wall(), data=data)
+        await self._ledger.append(event)
+        row = await self._known(attempt)
+        if row is None or row.sid in (None, sid):
+            return True
+        _log.error("second_call_of_an_attempt", call_id=attempt, sid=sid, first=row.sid)
+        try:
+            await self._cancel(sid)
+        except GatewayError as error:
+            _log.error("stray_not_ended", call_id=attempt, sid=sid, reason=error.message)
+        return False
 
     def _check_variables(self, snapshot: Snapshot, live: LiveRoute, variables: Mapping[str, str]) -> None:
         problems = []

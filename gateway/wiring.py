@@ -14,7 +14,7 @@ from gateway.calls import FETCHED, FINAL, GIVEN_UP
 from gateway.carrier.client import Carrier, open_carrier
 from gateway.carrier.signature import Keyring, Verifier
 from gateway.dialer import Dialer, Owner, Pace
-from gateway.errors import Invalid, Problem
+from gateway.errors import Invalid, Problem, Unavailable
 from gateway.livestate import LiveState
 from gateway.log import Throttle
 from gateway.model import Event, Parameters, Target
@@ -116,6 +116,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         outbox = Outbox(database, rules=rules, wall=wall)
         state = LiveState(database, BootFile(data / "live.jsonl"), wall=wall)
         public_url = settings.server.public_url
+        carrier = await _carrier(settings, stack)
         gateway = Gateway(
             settings=settings,
             database=database,
@@ -127,6 +128,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
                 book=Book(database=database, outbox=outbox),
                 outbox=outbox,
                 account=settings.twilio.account_sid or "",
+                cancel=carrier.cancel_call if carrier else _nothing_to_end,
                 snapshot=lambda: state.snapshot,
                 holds=lambda: state.holds,
                 route_at=state.route_at,
@@ -136,7 +138,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
                 wall=wall,
             ),
             verifier=_verifier(settings),
-            carrier=await _carrier(settings, stack),
+            carrier=carrier,
             outbox=outbox,
             wall=wall,
         )
@@ -162,6 +164,10 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             tasks.append(asyncio.create_task(_migrate_later(gateway)))
         stack.push_async_callback(_cancel, tasks)
         yield gateway
+
+
+async def _nothing_to_end(sid: str) -> None:
+    raise Unavailable(f"call {sid} cannot be ended without Twilio's API")
 
 
 def _dialer(gateway: Gateway, carrier: Carrier, owner: Owner) -> Dialer:

@@ -271,13 +271,18 @@ async def test_an_intent_of_a_dead_dialer_becomes_doubtful_and_of_a_living_one_d
     living.close()
 
 
-async def test_a_second_call_on_one_attempt_is_hung_up(outbound: Outbound) -> None:
+async def test_a_second_call_on_one_attempt_is_ended_and_changes_nothing(outbound: Outbound) -> None:
     call = await outbound.place()
     await outbound.dialer.step()
-    stray = {"CallSid": "CA" + "9" * 32, "CallStatus": "in-progress", "Direction": "outbound-api", "To": TO}
-    answer = await outbound.served.ring(f"/twilio/voice?call={call['id']}", **stray)
+    stray = {"CallSid": "CA" + "9" * 32, "Direction": "outbound-api", "To": TO}
+    told = {"CallStatus": "busy", "SequenceNumber": "2"}
+    await outbound.served.ring(f"/twilio/status?call={call['id']}", **stray, **told)
+    assert outbound.twilio.cancelled[0] == stray["CallSid"]
+    answer = await outbound.served.ring(f"/twilio/voice?call={call['id']}", **stray, CallStatus="in-progress")
     assert "<Hangup" in answer.text
-    assert (await outbound.told(call["id"]))["sid"] == outbound.twilio.sid(0)
+    shown = await outbound.told(call["id"])
+    assert (shown["sid"], shown["status"]) == (outbound.twilio.sid(0), "queued")
+    assert await outbound.state(call["id"]) == "placed"
 
 
 async def test_nothing_is_sent_after_the_switch_or_an_opt_out(outbound: Outbound) -> None:

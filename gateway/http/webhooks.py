@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -90,8 +91,14 @@ async def _keep(request: web.Request, read: Callable[[Fields, str, int, int], Ev
     event = read(fields, call_id, _whole(request.query.get("hop")), gateway.wall())
     sid = fields.get("CallSid", "")
     try:
-        if event.kind == STATUS and sid != call_id and is_id(sid):
-            await gateway.switchboard.prove(call_id, sid)
+        if (
+            event.kind == STATUS
+            and sid != call_id
+            and is_id(sid)
+            and not await gateway.switchboard.prove(call_id, sid)
+        ):
+            # What becomes of a stray says nothing of the call it strayed from.
+            event = replace(event, kind="leg", key=f"stray:{sid}:{event.key}"[:200])
         await gateway.switchboard.settle(event)
     except Exception:
         # Twilio retries a 5xx by our overrides; the sweeper asks for what is lost all the same.

@@ -6,14 +6,14 @@ The long form is ``make kill-test``; a control that claims and retries, as a job
 import asyncio
 import os
 import random
-import sqlite3
-from collections import Counter
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from gateway.client import GatewayClient
+from gateway.storage.engine import Database
+from gateway.storage.schema import attempt
 from tests.campaigns.faulty import FaultyTwilio, faulty_twilio
 from tests.campaigns.server import Server
 from tests.conftest import ADMIN
@@ -57,56 +57,66 @@ def people(count: int) -> list[str]:
     return [f"+1212555{number:04}" for number in range(1000, 1000 + count)]
 
 
-async def rung(folder: Path, kills: int, *, patch: str) -> tuple[FaultyTwilio, Counter[str], list[str]]:
-    """Place a call to everybody, kill the gateway that often meanwhile; who was rung, and what became of each."""
+async def rung(
+    folder: Path, url: str, kills: int, *, dialers: int, patch: str = ""
+) -> tuple[FaultyTwilio, dict[str, str]]:
+    """Place a call to everybody, killing gateways meanwhile; who was rung, and each number's state in the end."""
     dice, everybody = random.Random(3), people(PEOPLE + 10 * kills)
-    async with faulty_twilio(seed=4) as (twilio, url):
-        server = Server(
-            folder,
-            patch=QUICK + patch,
-            GATEWAY_TWILIO__API_BASE_URL=url,
-            GATEWAY_OUTBOUND__ALLOWED_COUNTRIES='["US"]',
-            GATEWAY_OUTBOUND__WINDOW="always",
-            GATEWAY_OUTBOUND__CALLS_PER_SECOND="60",
-            GATEWAY_OUTBOUND__MAX_CONCURRENT="1000",
-        )
-        (folder / "routes" / "reminders.toml").write_text(ROUTE)
-        await server.start()
-        async with GatewayClient(server.url, ADMIN) as gateway:
+    async with faulty_twilio(seed=4) as (twilio, base_url):
+        servers = [at_work(folder / str(number), url, base_url, patch=patch) for number in range(dialers)]
+        for server in servers:
+            await server.start()
+        async with GatewayClient(servers[0].url, ADMIN) as gateway:
             for number in everybody:
                 await gateway.post("/calls", {"route": "reminders", "to": number})
         for _ in range(kills):
             await asyncio.sleep(dice.uniform(0.05, 0.6))
-            server.kill()
-            await server.start()
+            victim = dice.choice(servers)
+            victim.kill()
+            await victim.start()
+        database = Database(url)
         async with asyncio.timeout(60):
-            while open_states(server.database):
+            while {"planned", "intent", "unknown"} & set((found := await states(database)).values()):
                 await asyncio.sleep(0.2)
-        assert server.stop() == 0
-    with closing(sqlite3.connect(server.database)) as connection:
-        states = Counter(row[0] for row in connection.execute("SELECT state FROM attempt"))
-        ended = [row[0] for row in connection.execute("SELECT to_number FROM attempt WHERE state != 'rejected'")]
-    return twilio, states, ended
+        await database.close()
+        assert [server.stop() for server in servers] == [0] * dialers
+    return twilio, found
 
 
-def open_states(database: Path) -> int:
-    with closing(sqlite3.connect(database)) as connection:
-        query = "SELECT count(*) FROM attempt WHERE state IN ('planned', 'intent', 'unknown')"
-        count: int = connection.execute(query).fetchone()[0]
-        return count
+def at_work(folder: Path, url: str, base_url: str, *, patch: str) -> Server:
+    """A gateway with an outbound route and files of its own."""
+    server = Server(
+        folder,
+        patch=QUICK + patch,
+        GATEWAY_DATABASE__URL=url,
+        GATEWAY_TWILIO__API_BASE_URL=base_url,
+        GATEWAY_OUTBOUND__ALLOWED_COUNTRIES='["US"]',
+        GATEWAY_OUTBOUND__WINDOW="always",
+        GATEWAY_OUTBOUND__CALLS_PER_SECOND="60",
+        GATEWAY_OUTBOUND__MAX_CONCURRENT="1000",
+    )
+    (folder / "routes" / "reminders.toml").write_text(ROUTE)
+    return server
+
+
+async def states(database: Database) -> dict[str, str]:
+    """The state of the attempt at each number."""
+    async with database.read() as connection:
+        return {row.to_number: row.state for row in await connection.execute(sa.select(attempt))}
 
 
 @pytest.mark.timeout(150 + 20 * KILLS)
-async def test_nobody_is_rung_twice_and_nobody_forgotten(tmp_path: Path) -> None:
-    twilio, states, ended = await rung(tmp_path, KILLS, patch="")
+async def test_nobody_is_rung_twice_and_nobody_forgotten(tmp_path: Path, database_url: str) -> None:
+    # One process writes a SQLite file; on PostgreSQL two dialers share the work.
+    dialers = 1 if database_url.startswith("sqlite") else 2
+    twilio, found = await rung(tmp_path, database_url, KILLS, dialers=dialers)
     assert {number: count for number, count in twilio.rung.items() if count > 1} == {}
     # Whoever was rung is known to have been rung, and everybody else is known not to have been.
-    assert set(twilio.rung) <= set(ended)
-    assert set(states) <= {"placed", "closed", "rejected", "absent"}
-    assert states["closed"] + states["placed"] == len(twilio.rung)
+    assert {number for number, state in found.items() if state in ("placed", "closed")} == set(twilio.rung)
+    assert set(found.values()) <= {"placed", "closed", "rejected", "absent"}
 
 
 @pytest.mark.timeout(150)
 async def test_the_control_that_claims_and_retries_rings_somebody_twice(tmp_path: Path) -> None:
-    twilio, _, _ = await rung(tmp_path, 2, patch=NAIVE)
+    twilio, _ = await rung(tmp_path, f"sqlite:///{tmp_path}/gateway.db", 2, dialers=1, patch=NAIVE)
     assert max(twilio.rung.values()) > 1
