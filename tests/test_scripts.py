@@ -19,9 +19,13 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 async def run(served: str, *arguments: str, token: str = ADMIN) -> tuple[int, str, str]:
     """Run place_call.py; its exit code and what it said."""
+    return await python(served, str(SCRIPTS / "place_call.py"), *arguments, token=token)
+
+
+async def python(served: str, *arguments: str, token: str = ADMIN) -> tuple[int, str, str]:
+    """Run Python with these arguments against a gateway; its exit code and what it said."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(SCRIPTS / "place_call.py"),
         *arguments,
         env=os.environ | {"GATEWAY_URL": served, "GATEWAY_TOKEN": token},
         stdout=asyncio.subprocess.PIPE,
@@ -65,6 +69,24 @@ async def test_what_cannot_be_asked_for_is_told(dialled: Outbound) -> None:
     assert (code, "outbound.allowed_countries" in err) == (2, True)
     code, _, err = await run(dialled.served.url, "reminders", TO, token="gw_wrong")
     assert (code, "token" in err) == (2, True)
+
+
+async def test_the_command_line_places_stops_and_suppresses(outbound: Outbound) -> None:
+    async def gateway(*arguments: str) -> str:
+        code, out, err = await python(outbound.served.url, "-m", "gateway", *arguments)
+        assert code == 0, err
+        return out
+
+    assert "planned" in await gateway("call", "reminders", TO, "-v", "first_name=Kim", "--json")
+    assert "nothing is dialled" in await gateway("dialing", "stop", "wrong script")
+    assert await outbound.dialer.step() == 0
+    assert "wrong script" in await gateway("dialing", "show")
+    await gateway("dialing", "start")
+    await gateway("suppressions", "add", TO, "--reason", "asked by letter")
+    assert "asked by letter" in await gateway("suppressions", "list", "--json")
+    assert await outbound.dialer.step() == 0
+    await gateway("suppressions", "remove", TO)
+    assert outbound.twilio.created == []
 
 
 def test_help_needs_no_gateway() -> None:
