@@ -72,9 +72,10 @@ async def others_run() -> None:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Let the others run until something is so; the test's own time limit ends it otherwise."""
-    while not true():
-        await asyncio.sleep(0)
+    """Let the others run until something is so; what never comes to be so fails the test."""
+    async with asyncio.timeout(30):
+        while not true():
+            await asyncio.sleep(0)
 
 
 @dataclass(kw_only=True)
