@@ -4,7 +4,6 @@ Nothing here reads a clock or does I/O but for the tables of numbering plans and
 use and never change. Moments are Unix milliseconds, numbers E.164 text, zones names of the tz database.
 """
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ import phonenumbers
 import phonenumbers.timezone
 
 from gateway.phone import is_e164
+from gateway.settings import read_times
 
 _MINUTE = 60_000
 _DAY_MINUTES = 24 * 60
@@ -78,11 +78,8 @@ def parse_window(text: str) -> Window | None:
     """
     if text == "always":
         return None
-    match = re.fullmatch(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])", text)
-    if match is None:
-        raise ValueError('should be two times of one day, the earlier one first, such as "09:00-20:00", or "always"')
-    h1, m1, h2, m2 = map(int, match.groups())
-    return Window(start=h1 * 60 + m1, end=h2 * 60 + m2)
+    start, end = read_times(text)
+    return Window(start=start, end=end)
 
 
 def refusal(number: str, allowed_countries: Collection[str]) -> str | None:

@@ -65,14 +65,22 @@ def parse_duration(text: str) -> int:
 
 def parse_window(text: str) -> tuple[int, int]:
     """First minute of the day and the first one after it, of ``09:00-20:00`` or ``always``; else ValueError."""
-    if text == "always":
-        return 0, 24 * 60
-    if match := re.fullmatch(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])", text):
-        h1, m1, h2, m2 = map(int, match.groups())
-        start, end = h1 * 60 + m1, h2 * 60 + m2
-        if start < end <= 24 * 60:
-            return start, end
-    raise ValueError('should be two times of one day, the earlier one first, such as "09:00-20:00", or "always"')
+    start, end = (0, 24 * 60) if text == "always" else read_times(text)
+    if not start < end <= 24 * 60:
+        raise ValueError(_TIMES)
+    return start, end
+
+
+def read_times(text: str) -> tuple[int, int]:
+    """The two minutes of a day that ``09:00-20:00`` writes, in whatever order; else ValueError."""
+    match = re.fullmatch(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])", text)
+    if match is None:
+        raise ValueError(_TIMES)
+    h1, m1, h2, m2 = map(int, match.groups())
+    return h1 * 60 + m1, h2 * 60 + m2
+
+
+_TIMES = 'should be two times of one day, the earlier one first, such as "09:00-20:00", or "always"'
 
 
 def is_loopback(host: str) -> bool:

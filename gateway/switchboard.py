@@ -10,7 +10,7 @@ from typing import Protocol
 
 from gateway import log
 from gateway.calls import NEXT, PLACED, STATUS, STREAM, Handoff, ending_of
-from gateway.decide import Decision, Remembered, decide, decide_on, memory_key, wants_memory
+from gateway.decide import Remembered, decide, decide_on, memory_key, wants_memory
 from gateway.errors import GatewayError, Invalid, NotFound, Problem, Unavailable
 from gateway.model import Call, Event, Hold, LiveRoute, Parameters, Served, Snapshot, Target
 from gateway.storage.attempts import Attempt
@@ -164,7 +164,10 @@ class Switchboard:
         self._check_variables(snapshot, live, wanted.variables)
         now = self._wall()
         call = Call(wanted.id, "", self._account, "outbound", from_, wanted.to, now, "planned")
-        decision = await self._decided(snapshot, live, call, holds)
+        remembered, drawn = await self._memory(live, call)
+        if drawn is not None:
+            raise Unavailable("the database does not answer; nothing is dialled without it")
+        decision = decide_on(live, call, holds, remembered=remembered)
         if decision.served.by == "fallback":
             raise _unfit("route", f'route "{wanted.route}" is held to its fallback, so nobody is called on it')
         row = row_of(call, wanted.route, decision.assignment, decision.served)
@@ -206,6 +209,9 @@ class Switchboard:
 
         False when the attempt has another call already: this one is a stray, and is ended at once.
         """
+        row = await self._known(attempt)
+        if row is not None and row.sid == sid:
+            return True
         data = {"sid": sid, "status": "queued"}
         event = Event(call=attempt, key=f"placed:{sid}", kind=PLACED, at=self._wall(), data=data)
         await self._ledger.append(event)
@@ -282,29 +288,18 @@ class Switchboard:
     async def _assign(self, call: Call) -> CallRow:
         snapshot, holds = self._snapshot(), self._holds()
         live = snapshot.numbers.get(call.to)
-        drawn: Remember | None = None
-        if live is not None and wants_memory(live, call):
-            remembered, drawn = await self._memory(live, call)
-            decision = decide(snapshot, call, holds, remembered=remembered)
-        else:
-            decision = decide(snapshot, call, holds)
+        remembered, drawn = await self._memory(live, call) if live is not None else (None, None)
+        decision = decide(snapshot, call, holds, remembered=remembered)
         if decision.live is None:
             _log.warning("call_unrouted", call_id=call.id, to=call.to)
         name = decision.live.route.name if decision.live else None
         row = row_of(call, name, decision.assignment, decision.served)
         return await self._ledger.record(row, drawn)
 
-    async def _decided(self, snapshot: Snapshot, live: LiveRoute, call: Call, holds: Mapping[str, Hold]) -> Decision:
-        """The decision on a call that is to be placed, which can wait for the memory of a sticky callee."""
-        if not wants_memory(live, call):
-            return decide_on(live, call, holds)
-        remembered, drawn = await self._memory(live, call)
-        if drawn is not None:
-            raise Unavailable("the database does not answer; nothing is dialled without it")
-        return decide_on(live, call, holds, remembered=remembered)
-
     async def _memory(self, live: LiveRoute, call: Call) -> tuple[Remembered | None, Remember | None]:
-        """What the sticky caller was given before; or, without a database, the memory to compare with later."""
+        """What a sticky caller was given before; or, without a database, the memory to compare with later."""
+        if not wants_memory(live, call):
+            return None, None
         fresh = decide_on(live, call, {}).assignment
         if live.experiment is None or fresh is None or fresh.epoch is None:
             return None, None

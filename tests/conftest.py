@@ -161,6 +161,16 @@ def free_port() -> int:
         return port
 
 
+@asynccontextmanager
+async def listening(app: web.Application) -> AsyncIterator[str]:
+    """An application on a port of loopback while the block runs, and its address."""
+    port, runner = free_port(), web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    yield f"http://127.0.0.1:{port}"
+    await runner.cleanup()
+
+
 def settings_for(folder: Path, database_url: str, **environ: str) -> Settings:
     """Settings of a gateway whose files stand in ``folder``; ``environ`` adds or overrides variables."""
     port = free_port()

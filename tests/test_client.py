@@ -5,7 +5,7 @@ from aiohttp import web
 
 from gateway.client import GatewayClient
 from gateway.errors import Conflict, Invalid, Moved, NotFound, Refused, Unauthenticated, Unavailable
-from tests.conftest import ADMIN, NOBODY, Running, free_port
+from tests.conftest import ADMIN, NOBODY, Running, listening
 
 BODY = {"direction": "inbound", "numbers": ["+14155550177"], "versions": {"a": "support@3"}}
 
@@ -65,15 +65,11 @@ async def test_whatever_else_answers_is_no_gateway(text: str) -> None:
     async def proxy(_: web.Request) -> web.Response:
         return web.Response(status=502, text=text)
 
-    app, port = web.Application(), free_port()
+    app = web.Application()
     app.router.add_route("*", "/{tail:.*}", proxy)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    async with GatewayClient(f"http://127.0.0.1:{port}", ADMIN) as gateway:
+    async with listening(app) as url, GatewayClient(url, ADMIN) as gateway:
         with pytest.raises(Unavailable):
             await gateway.get("/routes")
-    await runner.cleanup()
 
 
 async def test_it_speaks_only_while_it_is_open() -> None:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from gateway.dialer import ABSENT_MS, SETTLE_MS, Bucket, Dialer, Owner, Pace
 from gateway.wiring import wall_clock
-from tests.conftest import AGENTS, Running, free_port, running, settings_for, write_files
+from tests.conftest import AGENTS, Running, listening, running, settings_for, write_files
 
 ROUTE = """
 direction = "outbound"
@@ -112,38 +112,34 @@ class Outbound:
 
 @pytest.fixture
 async def outbound(tmp_path: Path, database_url: str) -> AsyncIterator[Outbound]:
-    double, port = Twilio(), free_port()
-    app = web.Application()
+    double, app = Twilio(), web.Application()
     app.router.add_route("*", "/{tail:.*}", double.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    write_files(tmp_path, AGENTS | {"routes/reminders.toml": ROUTE})
-    settings = settings_for(
-        tmp_path,
-        database_url,
-        GATEWAY_TWILIO__API_BASE_URL=f"http://127.0.0.1:{port}",
-        GATEWAY_OUTBOUND__ALLOWED_COUNTRIES='["US"]',
-        GATEWAY_OUTBOUND__WINDOW="always",
-    )
-    async with running(settings) as served:
-        gateway = served.gateway
-        assert gateway.carrier is not None
-        assert gateway.dialling is not None
-        gateway.dialling.cancel()
-        owner = Owner(tmp_path / "dialer")
-        clock = Clock()
-        dialer = Dialer(
-            outbox=gateway.outbox,
-            placer=gateway.carrier,
-            owner=owner,
-            pace=Pace(per_second=1000.0, at_once=5, per_day=100, window=None),
-            public_url=served.url,
-            wall=lambda: wall_clock() + clock.later,
+    async with listening(app) as url:
+        write_files(tmp_path, AGENTS | {"routes/reminders.toml": ROUTE})
+        settings = settings_for(
+            tmp_path,
+            database_url,
+            GATEWAY_TWILIO__API_BASE_URL=url,
+            GATEWAY_OUTBOUND__ALLOWED_COUNTRIES='["US"]',
+            GATEWAY_OUTBOUND__WINDOW="always",
         )
-        yield Outbound(twilio=double, served=served, dialer=dialer, clock=clock)
-        owner.close()
-    await runner.cleanup()
+        async with running(settings) as served:
+            gateway = served.gateway
+            assert gateway.carrier is not None
+            assert gateway.dialling is not None
+            gateway.dialling.cancel()
+            owner = Owner(tmp_path / "dialer")
+            clock = Clock()
+            dialer = Dialer(
+                outbox=gateway.outbox,
+                placer=gateway.carrier,
+                owner=owner,
+                pace=Pace(per_second=1000.0, at_once=5, per_day=100, window=None),
+                public_url=served.url,
+                wall=lambda: wall_clock() + clock.later,
+            )
+            yield Outbound(twilio=double, served=served, dialer=dialer, clock=clock)
+            owner.close()
 
 
 async def test_a_call_is_placed_answered_and_followed_to_its_end(outbound: Outbound) -> None:

@@ -46,15 +46,13 @@ class Placement:
     """What became of an order.
 
     ``made`` is True with a ``sid``, False when the call was provably not made, None when nobody can know: it was
-    sent, and the answer is missing or unreadable. ``later`` says of a call not made that the same order may succeed
-    another time; ``code`` is Twilio's error number, 0 for none.
+    sent, and the answer is missing or unreadable. ``code`` is Twilio's error number, 0 for none.
     """
 
     made: bool | None
     sid: str = ""
     code: int = 0
     text: str = ""
-    later: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,9 +60,7 @@ class Listed:
     """A call in Twilio's list; ``created_at`` is in Unix milliseconds."""
 
     sid: str
-    to: str
     from_: str
-    status: str
     created_at: int
 
 
@@ -149,14 +145,14 @@ class Carrier:
         except TwilioRestException as error:
             code = int(error.code or 0)
             if error.status == 429:
-                # Documented as never processed, so the same order may be sent by another attempt.
-                return Placement(made=False, code=code, text="Twilio takes no more requests just now", later=True)
+                # Documented as never processed.
+                return Placement(made=False, code=code, text="Twilio takes no more requests just now")
             if 400 <= error.status < 500:
                 return Placement(made=False, code=code, text=str(error.msg))
             return Placement(made=None, code=code, text=f"Twilio answered {error.status}")
         except (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError) as error:
             # No name, no connection or no TLS: not a byte of the order was sent.
-            return Placement(made=False, text=f"Twilio cannot be reached: {type(error).__name__}", later=True)
+            return Placement(made=False, text=f"Twilio cannot be reached: {type(error).__name__}")
         except Exception as error:
             return Placement(made=None, text=f"no readable answer: {type(error).__name__}")
 
@@ -172,9 +168,7 @@ class Carrier:
         listed = [
             Listed(
                 sid=one.sid,
-                to=one.to,
                 from_=one._from,
-                status=one.status,
                 created_at=int(one.date_created.timestamp() * 1000) if one.date_created else since,
             )
             for one in found

@@ -19,7 +19,7 @@ from gateway.storage.callbook import named
 from gateway.storage.engine import Database
 from gateway.storage.rows import CallRow, event_in, row_in
 from gateway.storage.schema import call, call_event, experiment, outcome, sticky
-from gateway.storage.tallies import MILLISECONDS_PER_DAY, Cell, Changes, Count, Merge, merge_statement
+from gateway.storage.tallies import MERGED, MILLISECONDS_PER_DAY, Cell, Changes, Count, merge_statement
 from gateway.storage.works import AppendEvent, MatureCalls, PutOutcome, RecordCall, Remember, Rules, Work
 
 # What a voice webhook writes; the columns behind it are null by default.
@@ -37,7 +37,7 @@ class Statements:
         self.insert_call = Newcomers(database, call, CallRow._fields[_FIRST], ("id",))
         self.insert_event = Newcomers(database, call_event, Event.__slots__, ("call", "key"))
         self.insert_sticky = database.insert(sticky).on_conflict_do_nothing().returning(sticky.c.unit)
-        self.merge_tally = Many(database, merge_statement(database), Merge._fields)
+        self.merge_tally = Many(database, merge_statement(database), MERGED)
         put = database.insert(outcome)
         self.put_outcome = put.on_conflict_do_update(
             index_elements=[outcome.c.call],

@@ -62,10 +62,6 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """One transaction; commits at the end, rolls back on an exception."""
-        if not self.embedded:
-            async with self._writer.begin() as connection:
-                yield connection
-            return
         async with self._turn(), self._writer.begin() as connection:
             yield connection
 
@@ -89,7 +85,10 @@ class Database:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """Wait for one's turn on the only connection that writes."""
+        """Wait for one's turn on the only connection that writes; PostgreSQL has more than one."""
+        if not self.embedded:
+            yield
+            return
         async with asyncio.timeout(_TURN_SECONDS):
             await self._writing.acquire()
         try:

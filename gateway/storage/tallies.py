@@ -24,20 +24,6 @@ class Cell(NamedTuple):
     metric: str
 
 
-class Merge(NamedTuple):
-    """A row to merge into a cell, in the order of the columns of ``tally``."""
-
-    experiment: str
-    epoch: int
-    day: int
-    stratum: str
-    arm: str
-    metric: str
-    n: int
-    mean: float
-    m2: float
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Count:
     """Welford's three numbers: how many, their mean, and the sum of squared deviations from it."""
@@ -72,13 +58,17 @@ class Changes:
         """Take back a value that was counted before."""
         self._removed.append((cell, value))
 
-    def merges(self) -> list[Merge]:
-        """The merges to make, ordered by cell: taking back is merging with a count of -1."""
-        merges = [Merge(*cell, count.n, count.mean, count.m2) for cell, count in self._added.items()]
-        merges += [Merge(*cell, -1, value, 0.0) for cell, value in self._removed]
+    def merges(self) -> list[tuple[Any, ...]]:
+        """The rows of ``MERGED`` to merge, ordered by cell: taking back is merging with a count of -1."""
+        merges = [(cell, count.n, count.mean, count.m2) for cell, count in self._added.items()]
+        merges += [(cell, -1, value, 0.0) for cell, value in self._removed]
         # Additions come first within a cell, so that no count passes through a negative number.
-        merges.sort(key=lambda merge: (merge[:6], -merge.n))
-        return merges
+        merges.sort(key=lambda merge: (merge[0], -merge[1]))
+        return [(*cell, n, mean, m2) for cell, n, mean, m2 in merges]
+
+
+MERGED = (*Cell._fields, "n", "mean", "m2")
+"""The columns of a row that is merged into a cell."""
 
 
 def merge_statement(database: Database) -> Any:

@@ -25,15 +25,9 @@ from gateway.storage.engine import Database
 from gateway.storage.migrate import migrate
 from gateway.wiring import wall_clock
 
+from .servers import AGENT
+
 AUTHOR = Author(name="benchmark", door="benchmark")
-AGENT = """\
-[versions.1]
-status = "published"
-target = { kind = "stream", url = "wss://agents.example.com/support/1" }
-[versions.2]
-status = "published"
-target = { kind = "stream", url = "wss://agents.example.com/support/2" }
-"""
 
 
 def route(number: int, weight: int = 50) -> str:

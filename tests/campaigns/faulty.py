@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import web
 from twilio.request_validator import RequestValidator
 
-from tests.conftest import TOKEN, free_port
+from tests.conftest import TOKEN, listening
 
 # How often each fault strikes; many times more often than in life.
 FAULTS = {"429": 0.03, "500 before": 0.05, "500 after": 0.08, "hang before": 0.03, "hang after": 0.08, "reset": 0.08}
@@ -100,12 +100,7 @@ class FaultyTwilio:
 @asynccontextmanager
 async def faulty_twilio(seed: int) -> AsyncIterator[tuple[FaultyTwilio, str]]:
     """One that listens on loopback, and its address."""
-    twilio, port = FaultyTwilio(seed), free_port()
-    app = web.Application()
+    twilio, app = FaultyTwilio(seed), web.Application()
     app.router.add_route("*", "/{tail:.*}", twilio.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as twilio._http:
-        yield twilio, f"http://127.0.0.1:{port}"
-    await runner.cleanup()
+    async with listening(app) as url, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as twilio._http:
+        yield twilio, url

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.conftest import ACCOUNT, Running, free_port, running, settings_for, write_files
+from tests.conftest import ACCOUNT, Running, listening, running, settings_for, write_files
 
 NUMBER = {
     "sid": "PN" + "0" * 32,
@@ -53,14 +53,10 @@ class Rest:
 
 @pytest.fixture
 async def rest() -> AsyncIterator[tuple[Rest, str]]:
-    double, port = Rest(), free_port()
-    app = web.Application()
+    double, app = Rest(), web.Application()
     app.router.add_route("*", "/{tail:.*}", double.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    yield double, f"http://127.0.0.1:{port}"
-    await runner.cleanup()
+    async with listening(app) as url:
+        yield double, url
 
 
 @pytest.fixture

@@ -8,18 +8,8 @@ from aiohttp import web
 from gateway.simulator.callee import Callee
 from gateway.simulator.rest import RestFaults, RestPlan, RestSide
 from tests.conftest import ACCOUNT, ADMIN, AGENTS, TOKEN, free_port, running, settings_for, write_files
+from tests.test_dialer import ROUTE
 
-ROUTE = """
-direction = "outbound"
-numbers = ["+14155550190"]
-[versions]
-a = "support@3"
-b = "support@4"
-[ab_test]
-enabled = true
-name = "greeting"
-split = { a = 50, b = 50 }
-"""
 OVER = {"completed", "busy", "no-answer", "failed", "canceled"}
 
 
