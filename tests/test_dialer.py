@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from gateway.dialer import ABSENT_MS, SETTLE_MS, Bucket, Dialer, Owner, Pace
-from gateway.wiring import wall_clock
+from gateway.wiring import sweep, wall_clock
 from tests.conftest import AGENTS, Running, listening, running, settings_for, write_files
 
 ROUTE = """
@@ -330,6 +330,15 @@ async def test_the_same_key_rings_once(outbound: Outbound) -> None:
     assert (
         await outbound.served.api("POST", "/calls", body | {"to": "+12125550199"}, Idempotency_Key="k")
     ).status == 409
+    assert await outbound.dialer.step() == 1
+
+
+async def test_a_call_that_waits_for_its_turn_is_not_given_up(outbound: Outbound) -> None:
+    call = await outbound.place()
+    later = outbound.served.gateway.wall() + 48 * 3_600_000
+    outbound.served.gateway.wall = lambda: later
+    assert await sweep(outbound.served.gateway) == 0
+    assert (await outbound.told(call["id"]))["status"] == "planned"
     assert await outbound.dialer.step() == 1
 
 

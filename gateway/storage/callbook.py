@@ -66,10 +66,10 @@ async def outcome_of(connection: AsyncConnection, name: str) -> dict[str, Any] |
 
 
 async def open_calls(connection: AsyncConnection, *, before: int, limit: int) -> list[CallRow]:
-    """Calls that came in before ``before`` and have had no final status, oldest first."""
+    """Calls that came in before ``before`` and have had no final status, oldest first; not those yet to be placed."""
     rows = await connection.execute(
         sa.select(call)
-        .where(call.c.ended_at.is_(None), call.c.received_at < before)
+        .where(call.c.ended_at.is_(None), call.c.received_at < before, call.c.status != "planned")
         .order_by(call.c.received_at)
         .limit(limit)
     )
