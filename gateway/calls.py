@@ -38,6 +38,8 @@ REJECTED = "rejected"  # it was never made: Twilio refused it, or it was not all
 NEXT = "next"  # how a handoff ended, and the one that was sent next, if any
 STREAM = "stream"
 REPORTED = "outcome"
+MACHINE = "amd"  # who Twilio says has answered: a person or a machine
+SUPERSEDED = "superseded"  # the same contact was rung again: that call stands for both
 
 # What tells a call's status; of several ends the word of the first of these stands.
 _REPORTS: Mapping[str, int] = {FETCHED: 0, STATUS: 1, REJECTED: 2, GIVEN_UP: 3, ABSENT: 4, PLACED: 5}
@@ -52,7 +54,7 @@ _UNNUMBERED = 1_000_000_000
 class State:
     """Where a call stands. Times are Unix milliseconds, the duration whole seconds.
 
-    ``answered`` and ``transfer_requested`` are None while nobody has told.
+    ``answered``, ``transfer_requested`` and ``answered_by`` (Twilio's AnsweredBy) are None while nobody has told.
     """
 
     status: str
@@ -63,6 +65,7 @@ class State:
     agent_failed: bool = False
     transfer_requested: bool | None = None
     served: Mapping[str, Any] | None = None
+    answered_by: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -99,6 +102,7 @@ def derive(first_status: str, events: Iterable[Event]) -> State:
         agent_failed=bool(failed),
         transfer_requested=any(asked) if asked else None,
         served=failed[-1].data["served"] if failed else None,
+        answered_by=next((event.data.get("answered_by") or None for event in told if event.kind == MACHINE), None),
     )
 
 

@@ -4,7 +4,8 @@ The draw is a keyed hash, so the same call gets the same arm from every process,
 and anybody who knows the salt can recompute it.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
@@ -86,9 +87,13 @@ def decide_on(
     remembered: Remembered | None = None,
 ) -> Decision:
     """Assign a call on a route, then let a hold override who serves."""
-    assignment = assign(live, call, remembered=remembered)
+    return serve(live, assign(live, call, remembered=remembered), holds, at=call.at)
+
+
+def serve(live: LiveRoute, assignment: Assignment, holds: Mapping[str, Hold], *, at: int) -> Decision:
+    """Let whoever was assigned take the call, unless a hold on the route says otherwise at that moment."""
     hold = holds.get(live.route.name)
-    if hold is not None and hold.active(call.at):
+    if hold is not None and hold.active(at):
         return Decision(
             live=live,
             assignment=assignment._replace(analysed=False),
@@ -130,6 +135,59 @@ def assign(live: LiveRoute, call: Call, *, remembered: Remembered | None = None)
         )
     reason: Reason = "withheld" if withheld else "split"
     return _assignment(live, experiment, drawn(route, place), reason=reason, analysed=True, place=place)
+
+
+def assign_contact(live: LiveRoute, *, campaign: str, place: int, number: str) -> Assignment:
+    """The arm of a campaign's contact, which every attempt to reach them keeps.
+
+    ``place`` counts the contacts of the campaign from 0; the arm is that of the place in its permuted block.
+    """
+    route, experiment = live.route, live.experiment
+    if experiment is None:
+        arm = route.arm(route.winner or "a")
+        reason: Reason = "winner" if route.winner else "off"
+        return Assignment(arm.name, arm.version, reason, live.revision, "contact", analysed=False)
+    given: tuple[Arm, Reason, bool]
+    forced = route.test_numbers.get(number)
+    if forced is not None:
+        given = route.arm(forced), "test_number", False
+    elif not _covered(route, experiment, f"{campaign}/{place}"):
+        given = route.arm("a"), "uncovered", False
+    else:
+        given = blocked(route.arms, experiment, campaign, place), "split", True
+    assignment = _assignment(live, experiment, given[0], reason=given[1], analysed=given[2])
+    return assignment._replace(unit="contact", share=given[0].share if given[2] else None)
+
+
+def block_size(arms: Sequence[Arm]) -> int:
+    """How many contacts a block has: the fewest, from four on, that hold every arm's share whole; else 100."""
+    for size in range(4, 101):
+        counts = [arm.share * size for arm in arms]
+        if all(abs(count - round(count)) < 1e-9 for count in counts):
+            return size
+    return 100
+
+
+def blocked(arms: Sequence[Arm], experiment: Experiment, campaign: str, place: int) -> Arm:
+    """The arm at a place, from 0, of a campaign's permuted blocks (Zelen 1974): each block holds the shares exactly,
+    in an order drawn by a keyed hash of the epoch, the campaign and the block.
+
+    Where no block can hold the shares whole, the blocks together do: each takes what rounding left of the one before.
+    """
+    size = block_size(arms)
+    block, within = divmod(place, size)
+
+    def luck(index: int) -> bytes:
+        seat = f"{experiment.epoch}/{campaign}/{block}/{index}"
+        return blake2b(seat.encode(), key=experiment.salt, digest_size=8, person=b"block").digest()
+
+    rank = sorted(range(size), key=luck).index(within)
+    first, last, upper = block * size, (block + 1) * size, 0.0
+    for arm in arms:
+        upper += arm.share
+        if rank < math.floor(upper * last + 0.5) - math.floor(upper * first + 0.5):
+            return arm
+    return next(arm for arm in reversed(arms) if arm.share)
 
 
 def held(route: Route, hold: Hold) -> Served:

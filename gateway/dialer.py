@@ -7,26 +7,27 @@ when the answer is missing only proof moves it on: a webhook that carries its id
 import asyncio
 import fcntl
 import os
-import time
+import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway import log
-from gateway.callee import Window, next_opening, open_at
+from gateway.callee import next_opening
 from gateway.calls import ABSENT, PLACED, REJECTED
 from gateway.carrier.client import Listed, Order, Placement
 from gateway.errors import GatewayError
 from gateway.model import Event
-from gateway.storage.attempts import Attempt
-from gateway.storage.outbox import Outbox
+from gateway.placing import Contacts
+from gateway.storage.attempts import Attempt, Held, Limits
+from gateway.storage.campaigns import Campaign
+from gateway.storage.outbox import Outbox, Then
 
 _log = log.get("dialer")
 
 STEP_SECONDS = 0.2
 RECONCILE_SECONDS = 20.0
-_DAY = 24 * 60 * 60 * 1000
 # Twilio's list is trusted to be empty only after this long, and this many looks a minute apart.
 SETTLE_MS = 60_000
 ABSENT_MS = 10 * 60_000
@@ -35,6 +36,26 @@ ABSENT_LOOKS = 3
 _SKEW_MS = 5_000
 # How long to leave alone an attempt that a rule holds back just now.
 _BACK_OFF_MS = 5_000
+# How long until Twilio is asked again for a call that it was too busy to take, or that never reached it.
+_AGAIN_MS = 30_000
+_LAST_SECONDS = 5.0
+_INSIST_SECONDS = 1.0
+_FOR_ALL = frozenset({"stopped", "concurrency", "cap"})
+_FOR_THE_LINE = frozenset(
+    {"route", "obstacle", "not running", "campaign's pace", "campaign's concurrency", "campaign's cap"}
+)
+# What makes one single call wait, and not those behind it.
+_IN_THE_WAY = {"busy": "another call to the number is open", "route": "the route has all the calls it may have"}
+_BAD_NUMBER = frozenset({21211, 21214, 21217})
+_BAD_ACCOUNT = frozenset({10001, 20003, 21210, 21212, 21213, 21215, 21216, 21218, 21219})
+_NOT_NOW = frozenset({429, 20429, 10004, 22005})
+
+
+class _Line(NamedTuple):
+    """Calls that wait behind each other: those asked for singly, or those of one campaign."""
+
+    name: str
+    next: Callable[[], Awaitable[Attempt | Held | None]]
 
 
 class Placer(Protocol):
@@ -43,16 +64,6 @@ class Placer(Protocol):
     async def create_call(self, order: Order) -> Placement: ...
     async def cancel_call(self, sid: str) -> None: ...
     async def find_calls(self, *, to: str, since: int) -> list[Listed]: ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pace:
-    """How fast and how much may be dialled: calls a second, calls at a time, calls on one UTC day."""
-
-    per_second: float
-    at_once: int
-    per_day: int
-    window: Window | None
 
 
 class Owner:
@@ -82,23 +93,6 @@ class Owner:
         os.close(self._file)
 
 
-class Bucket:
-    """Lets so many calls a second through, evenly: none is saved up."""
-
-    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._gap = 1 / per_second
-        self._clock = clock
-        self._next = 0.0
-
-    def wait(self) -> float:
-        """Seconds until the next call may be sent; 0 takes the turn."""
-        now = self._clock()
-        if now < self._next:
-            return self._next - now
-        self._next = now + self._gap
-        return 0.0
-
-
 class Dialer:
     """One process's share in the dialling."""
 
@@ -106,55 +100,116 @@ class Dialer:
         self,
         *,
         outbox: Outbox,
+        contacts: Contacts,
         placer: Placer,
         owner: Owner,
-        pace: Pace,
+        limits: Limits,
         public_url: str,
         wall: Callable[[], int],
-        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._outbox = outbox
+        self._contacts = contacts
         self._placer = placer
         self._owner = owner
-        self._pace = pace
+        self._limits = limits
         self._public_url = public_url
         self._wall = wall
-        self._bucket = Bucket(pace.per_second, clock)
+        self._sleep = sleep
+        self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Dial and reconcile, for ever."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_for_ever(STEP_SECONDS, self.step))
-            tasks.create_task(_for_ever(RECONCILE_SECONDS, self.reconcile))
+        """Dial and reconcile, for ever; what is being sent when this is cancelled is still seen to its end."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_for_ever(STEP_SECONDS, self.dial))
+                tasks.create_task(_for_ever(RECONCILE_SECONDS, self.reconcile))
+        finally:
+            if self._sending:
+                _, late = await asyncio.wait(self._sending, timeout=_LAST_SECONDS)
+                for task in late:
+                    task.cancel()  # the next dialer finds the intent, and its owner gone
 
     async def step(self) -> int:
-        """Send what is due and allowed, at the pace that is set; returns how many were sent."""
-        sent = 0
-        for wanted in await self._outbox.due(limit=20):
-            if not self._open(wanted):
-                await self._wait_for_opening(wanted)
-                continue
-            while (pause := self._bucket.wait()) > 0:
-                await asyncio.sleep(pause)
-            if not self._open(wanted):
-                continue  # its hours ended while it waited for its turn
-            now = self._wall()
-            claimed = await self._outbox.claim(
-                wanted.id,
-                owner=self._owner.name,
-                since=now - now % _DAY,
-                most=self._pace.at_once,
-                cap=self._pace.per_day,
-            )
-            if isinstance(claimed, Attempt):
-                await self._send(claimed)
-                sent += 1
-            elif claimed is not None and not await self._held_back(wanted, claimed):
-                break
+        """Send what is due and allowed, and wait until it is sent; returns how many were."""
+        sent = await self.dial()
+        while self._sending:
+            await asyncio.wait(self._sending)
         return sent
 
-    def _open(self, wanted: Attempt) -> bool:
-        return open_at(self._wall(), zone=wanted.timezone, number=wanted.to_number, window=self._pace.window)
+    async def dial(self) -> int:
+        """Start to send what is due and allowed, at the pace that is set; returns how many were started.
+
+        Single calls and campaigns take turns, each with one call, until nothing is due or nothing is allowed.
+        """
+        sent = 0
+        lines: list[_Line] = [_Line("", self._next_single)]
+        lines += [_Line(one.id, partial(self._next_contact, one)) for one in await self._outbox.running()]
+        while lines:
+            for line in tuple(lines):
+                claimed = await line.next()
+                while isinstance(claimed, Held) and claimed.why == "pace":
+                    await self._sleep(max(0, (claimed.until or 0) - self._wall()) / 1000)
+                    claimed = await line.next()
+                if isinstance(claimed, Attempt):
+                    self._start(claimed)
+                    sent += 1
+                elif claimed is None or claimed.why in _FOR_THE_LINE:
+                    lines.remove(line)
+                elif claimed.why in _FOR_ALL:
+                    return sent
+        return sent
+
+    # -- whose turn it is ----------------------------------------------------------------------------------
+
+    async def _next_single(self) -> Attempt | Held | None:
+        """The next call that somebody asked for singly."""
+        due = await self._outbox.due(limit=1)
+        if not due:
+            return None
+        wanted = due[0]
+        window = self._contacts.allowed.window
+        now = self._wall()
+        opening = next_opening(now, zone=wanted.timezone, number=wanted.to_number, window=window)
+        if opening is None:
+            await self._reject(
+                wanted.id, was="planned", reason="it is never within the hours in which it may be called"
+            )
+        elif opening > now:
+            await self._put_off(wanted, opening, "outside the hours in which it may be called")
+        else:
+            claimed = await self._outbox.claim(wanted, owner=self._owner.name, limits=self._limits)
+            if isinstance(claimed, Held) and claimed.why in _IN_THE_WAY:
+                await self._put_off(wanted, now + _BACK_OFF_MS, _IN_THE_WAY[claimed.why])
+            elif isinstance(claimed, Held) and claimed.why == "suppressed":
+                await self._reject(wanted.id, was="planned", reason="the number must not be called")
+            elif claimed is not None:
+                return claimed
+        return Held("more")
+
+    async def _next_contact(self, one: Campaign) -> Attempt | Held | None:
+        """The next contact of a campaign."""
+        obstacle = self._contacts.obstacle(one)
+        if obstacle is not None:
+            return Held("obstacle")
+        draw = self._contacts.drawer(one)
+        return await self._outbox.claim_contact(one, owner=self._owner.name, limits=self._limits, draw=draw)
+
+    async def _put_off(self, wanted: Attempt, until: int, reason: str) -> None:
+        await self._outbox.move(wanted.id, was="planned", state="planned", reason=reason, not_before=until)
+
+    # -- sending -------------------------------------------------------------------------------------------
+
+    def _start(self, claimed: Attempt) -> None:
+        # Twilio takes its time to answer; the next call's turn comes all the same.
+        task = asyncio.create_task(self._send(claimed))
+        self._sending.add(task)
+        task.add_done_callback(self._sent)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("sending_failed", reason=repr(error))  # what became of the attempt is reconciled
 
     async def _send(self, claimed: Attempt) -> None:
         order = Order(
@@ -167,41 +222,29 @@ class Dialer:
         told = await self._placer.create_call(order)
         _log.info("dialled", call_id=claimed.id, made=told.made, sid=told.sid, code=told.code, text=told.text)
         if told.made:
-            await self._outbox.settle(self._placed(claimed.id, told.sid), was="intent")
+            placed = self._placed(claimed.id, told.sid)
+            await self._insist(lambda: self._outbox.settle(placed, was="intent"))
         elif told.made is None:
-            await self._outbox.move(claimed.id, was="intent", state="unknown", reason=told.text)
+            await self._insist(lambda: self._outbox.move(claimed.id, was="intent", state="unknown", reason=told.text))
         else:
-            # Whoever tries again does so with another attempt: this one has had its turn.
             reason = f"Twilio did not take it ({told.code}): {told.text}"
-            await self._reject(claimed.id, was="intent", reason=reason)
+            then = _after(told, reason, self._wall())
+            await self._insist(lambda: self._reject(claimed.id, was="intent", reason=reason, then=then))
 
-    async def _wait_for_opening(self, wanted: Attempt) -> None:
-        now = self._wall()
-        opening = next_opening(now, zone=wanted.timezone, number=wanted.to_number, window=self._pace.window)
-        if opening is None:
-            await self._reject(
-                wanted.id, was="planned", reason="it is never within the hours in which it may be called"
-            )
-        else:
-            reason = "outside the hours in which it may be called"
-            await self._outbox.move(wanted.id, was="planned", state="planned", reason=reason, not_before=opening)
+    async def _insist(self, write: Callable[[], Awaitable[object]]) -> None:
+        """Write what Twilio said until the database takes it: nobody else may say what became of our intent."""
+        while True:
+            try:
+                await write()
+            except GatewayError:
+                await self._sleep(_INSIST_SECONDS)
+            else:
+                return
 
-    async def _held_back(self, wanted: Attempt, why: str) -> bool:
-        """What a rule that stands against an attempt means for it; False when it stands against all."""
-        if why == "suppressed":
-            await self._reject(wanted.id, was="planned", reason="the number must not be called")
-            return True
-        if why == "busy":
-            later = self._wall() + _BACK_OFF_MS
-            reason = "another call to the number is open"
-            await self._outbox.move(wanted.id, was="planned", state="planned", reason=reason, not_before=later)
-            return True
-        return False
-
-    async def _reject(self, name: str, *, was: str, reason: str) -> None:
+    async def _reject(self, name: str, *, was: str, reason: str, then: Then | None = None) -> None:
         data = {"status": "failed", "reason": reason}
         event = Event(call=name, key="rejected", kind=REJECTED, at=self._wall(), data=data)
-        await self._outbox.settle(event, was=was, state="rejected", reason=reason)
+        await self._outbox.settle(event, was=was, state="rejected", reason=reason, then=then)
 
     def _placed(self, name: str, sid: str) -> Event:
         data = {"sid": sid, "status": "queued"}
@@ -241,10 +284,25 @@ class Dialer:
         if looks >= ABSENT_LOOKS and now >= since + ABSENT_MS:
             event = Event(call=one.id, key="absent", kind=ABSENT, at=now, data={"status": "unknown"})
             reason = "Twilio's list does not have it; it is not dialled again by itself"
-            await self._outbox.settle(event, was="unknown", state="absent", reason=reason)
+            then = Then(result="unknown", text=reason)
+            await self._outbox.settle(event, was="unknown", state="absent", reason=reason, then=then)
             return True
         await self._outbox.move(one.id, was="unknown", state="unknown", reason=one.reason, looks=looks)
         return False
+
+
+def _after(told: Placement, reason: str, now: int) -> Then:
+    """What follows for a campaign's contact whose call Twilio refused, by the number of its error.
+
+    Which refusals are the number's and which the account's: twilio.com/docs/api/errors.
+    """
+    if told.code in _BAD_NUMBER:
+        return Then(result="refused", text=reason)
+    if told.code in _BAD_ACCOUNT:
+        return Then(result="failed", text=reason, not_before=now, pauses=True)
+    if told.code in _NOT_NOW or not told.code:
+        return Then(result="failed", text=reason, not_before=now + _AGAIN_MS + secrets.randbelow(_AGAIN_MS))
+    return Then(result="failed", text=reason)
 
 
 async def _for_ever(seconds: float, work: Callable[[], Awaitable[object]]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 Direction = Literal["inbound", "outbound"]
-Unit = Literal["call", "caller"]
+Unit = Literal["call", "caller", "contact"]
 Reason = Literal["split", "sticky", "withheld", "test_number", "uncovered", "off", "winner"]
 ServedBy = Literal["version", "fallback", "unrouted", "none"]
 ServedReason = Literal["assigned", "hold", "failover", "machine"]

@@ -221,6 +221,7 @@ class Outbound(_Table):
     calls_per_second: float = Field(1.0, gt=0, allow_inf_nan=False)
     window: Window = "09:00-20:00"
     max_concurrent: int = Field(10, ge=1)
+    max_concurrent_per_route: int | None = Field(None, ge=1)
     reserve_inbound: int = Field(2, ge=0)
     daily_cap: int = Field(1000, ge=0)
 

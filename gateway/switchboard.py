@@ -5,7 +5,7 @@ and an apology. A handoff's hop is its place on the ladder, so a repeated reques
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from gateway import log
@@ -13,6 +13,7 @@ from gateway.calls import NEXT, PLACED, STATUS, STREAM, Handoff, ending_of
 from gateway.decide import Remembered, decide, decide_on, memory_key, wants_memory
 from gateway.errors import GatewayError, Invalid, NotFound, Problem, Unavailable
 from gateway.model import Call, Event, Hold, LiveRoute, Parameters, Served, Snapshot, Target
+from gateway.placing import Wanted, unfit_variables
 from gateway.storage.attempts import Attempt
 from gateway.storage.rows import CallRow, row_of, served_in
 from gateway.storage.works import Remember
@@ -20,12 +21,9 @@ from gateway.targets import (
     EMPTY,
     HANGUP,
     Template,
-    check_limits,
     compile_target,
     ends_by,
     handoff_url,
-    merged,
-    reserved,
     say,
 )
 from gateway.targets import Handoff as Giving
@@ -51,9 +49,11 @@ class Book(Protocol):
 
 
 class Outbox(Protocol):
-    """Where the switchboard leaves the calls that are to be placed."""
+    """Where the switchboard leaves the calls that are to be placed, and reads whose campaign they are."""
 
     async def plan(self, row: CallRow, wanted: Attempt, *, author: str) -> None: ...
+    async def attempt(self, name: str) -> Attempt | None: ...
+    async def pause(self, name: str, reason: str) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,20 +73,6 @@ class Step:
     target: Target | None
     parameters: Parameters = ()
     variables: Parameters = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
-    """A call that somebody wants placed; ``from_`` is one of the route's numbers, the first unless given."""
-
-    id: str
-    route: str
-    to: str
-    from_: str | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
-    timezone: str | None = None
-    campaign: str | None = None
-    not_before: int | None = None
 
 
 _NOBODY = Served(by="none", reason="failover")
@@ -161,7 +147,10 @@ class Switchboard:
         from_ = wanted.from_ or live.route.numbers[0]
         if from_ not in live.route.numbers:
             raise _unfit("from", f'{from_} is not among the numbers of route "{wanted.route}"')
-        self._check_variables(snapshot, live, wanted.variables)
+        problems = unfit_variables(snapshot, live.route, wanted.variables)
+        if problems:
+            listed = [Problem(place="body", path="variables", text=text) for text in problems]
+            raise Invalid(problems[0], listed)
         now = self._wall()
         call = Call(wanted.id, "", self._account, "outbound", from_, wanted.to, now, "planned")
         remembered, drawn = await self._memory(live, call)
@@ -173,7 +162,7 @@ class Switchboard:
         row = row_of(call, wanted.route, decision.assignment, decision.served)
         attempt = Attempt(
             id=wanted.id,
-            campaign=wanted.campaign,
+            campaign=None,
             route=wanted.route,
             to_number=wanted.to,
             from_number=from_,
@@ -183,7 +172,8 @@ class Switchboard:
             reason=None,
             owner=None,
             planned_at=now,
-            not_before=now if wanted.not_before is None else wanted.not_before,
+            not_before=now,
+            machine=wanted.machine,
         )
         await self._outbox.plan(row, attempt, author=author)
         return row
@@ -218,26 +208,19 @@ class Switchboard:
         row = await self._known(attempt)
         if row is None or row.sid in (None, sid):
             return True
-        _log.error("second_call_of_an_attempt", call_id=attempt, sid=sid, first=row.sid)
+        await self._end_stray(attempt, sid, row.sid)
+        return False
+
+    async def _end_stray(self, attempt: str, sid: str, first: str) -> None:
+        """Somebody may be rung twice: end that call, and let its campaign dial nobody until somebody has looked."""
+        _log.error("second_call_of_an_attempt", call_id=attempt, sid=sid, first=first)
         try:
             await self._cancel(sid)
         except GatewayError as error:
             _log.error("stray_not_ended", call_id=attempt, sid=sid, reason=error.message)
-        return False
-
-    def _check_variables(self, snapshot: Snapshot, live: LiveRoute, variables: Mapping[str, str]) -> None:
-        problems = []
-        for arm in live.route.arms:
-            version = snapshot.versions.get(arm.version)
-            missing = [name for name in version.target.requires if name not in variables] if version else []
-            problems += [f"{arm.version} (arm {arm.name}) needs the variable {name}" for name in missing]
-            if version is not None:
-                added = merged(arm.parameters, tuple(variables.items()))
-                problems += check_limits(version.target, added)
-        problems += [f"{name} is reserved: names that begin with gateway_" for name in variables if reserved(name)]
-        if problems:
-            listed = [Problem(place="body", path="variables", text=text) for text in dict.fromkeys(problems)]
-            raise Invalid(listed[0].text, listed)
+        placed = await self._outbox.attempt(attempt)
+        if placed is not None and placed.campaign is not None:
+            await self._outbox.pause(placed.campaign, f"Twilio made a second call, {sid}, of {attempt}")
 
     async def answer_failed(self, call: Call, error_url: str) -> bytes:
         """The TwiML when Twilio asks again because ``error_url`` could not be used; the assignment is kept."""

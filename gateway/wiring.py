@@ -11,15 +11,18 @@ from typing import Any
 from gateway import log
 from gateway.callee import parse_window
 from gateway.calls import FETCHED, FINAL, GIVEN_UP
+from gateway.campaigns import Campaigns
 from gateway.carrier.client import Carrier, open_carrier
 from gateway.carrier.signature import Keyring, Verifier
-from gateway.dialer import Dialer, Owner, Pace
+from gateway.dialer import Dialer, Owner
 from gateway.errors import Invalid, Problem, Unavailable
 from gateway.livestate import LiveState
 from gateway.log import Throttle
 from gateway.model import Event, Parameters, Target
+from gateway.placing import Allowed, Contacts
 from gateway.publishing import Author, Publishing, read_files, read_folders
 from gateway.settings import Settings
+from gateway.storage.attempts import Limits
 from gateway.storage.bootfile import BootFile
 from gateway.storage.callbook import call_of, events_of, open_calls
 from gateway.storage.engine import AWAY, DOWN, Database
@@ -38,6 +41,7 @@ _log = log.get("wiring")
 MATURE_SECONDS = 5.0
 SWEEP_SECONDS = 60.0
 DRIFT_SECONDS = 60.0
+TIDY_SECONDS = 3600.0
 REFUSALS_TOLD = 5  # in a second: to say what is wrong with a forged request costs more than to answer a good one
 # A call whose end nobody told is asked about after ten minutes, and given up after a day.
 _ASK_AFTER = 10 * 60_000
@@ -85,6 +89,8 @@ class Gateway:
     verifier: Verifier | None
     carrier: Carrier | None
     outbox: Outbox
+    contacts: Contacts
+    campaigns: Campaigns
     wall: Callable[[], int]
     dialling: asyncio.Task[None] | None = None
     drift: list[str] = field(default_factory=list)
@@ -117,6 +123,15 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         state = LiveState(database, BootFile(data / "live.jsonl"), wall=wall)
         public_url = settings.server.public_url
         carrier = await _carrier(settings, stack)
+        contacts = Contacts(
+            account=settings.twilio.account_sid or "",
+            allowed=Allowed(
+                countries=settings.outbound.allowed_countries, window=parse_window(settings.outbound.window)
+            ),
+            snapshot=lambda: state.snapshot,
+            holds=lambda: state.holds,
+            wall=wall,
+        )
         gateway = Gateway(
             settings=settings,
             database=database,
@@ -140,6 +155,14 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             verifier=_verifier(settings),
             carrier=carrier,
             outbox=outbox,
+            contacts=contacts,
+            campaigns=Campaigns(
+                database,
+                contacts,
+                can_dial=carrier is not None,
+                rate=settings.outbound.calls_per_second,
+                wall=wall,
+            ),
             wall=wall,
         )
         migrated = await _migrate(gateway)
@@ -154,6 +177,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             asyncio.create_task(_every(MATURE_SECONDS, lambda: _mature(gateway))),
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(gateway))),
             asyncio.create_task(_every(DRIFT_SECONDS, lambda: look_for_drift(gateway))),
+            asyncio.create_task(_every(TIDY_SECONDS, gateway.campaigns.tidy)),
         ]
         if gateway.carrier is not None:
             owner = Owner(data / "dialer")
@@ -172,15 +196,22 @@ async def _nothing_to_end(sid: str) -> None:
 
 def _dialer(gateway: Gateway, carrier: Carrier, owner: Owner) -> Dialer:
     outbound = gateway.settings.outbound
-    pace = Pace(
+    at_once = max(1, outbound.max_concurrent - outbound.reserve_inbound)
+    limits = Limits(
         per_second=outbound.calls_per_second,
-        at_once=max(1, outbound.max_concurrent - outbound.reserve_inbound),
+        at_once=at_once,
+        at_once_on_route=outbound.max_concurrent_per_route or at_once,
         per_day=outbound.daily_cap,
-        window=parse_window(outbound.window),
     )
     public_url = gateway.settings.server.public_url
     return Dialer(
-        outbox=gateway.outbox, placer=carrier, owner=owner, pace=pace, public_url=public_url, wall=gateway.wall
+        outbox=gateway.outbox,
+        contacts=gateway.contacts,
+        placer=carrier,
+        owner=owner,
+        limits=limits,
+        public_url=public_url,
+        wall=gateway.wall,
     )
 
 

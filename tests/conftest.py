@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from gateway.http.connection import Runner
 from gateway.settings import Settings, load_settings
 from gateway.storage.engine import Database
 from gateway.storage.migrate import migrate
-from gateway.wiring import Gateway, open_gateway
+from gateway.wiring import Gateway, open_gateway, wall_clock
 
 ACCOUNT = "AC" + "0" * 31 + "1"
 TOKEN = "a secret of this account"
@@ -239,9 +239,9 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
+async def running(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> AsyncIterator[Running]:
     """A gateway that serves on its port while the block runs."""
-    async with open_gateway(settings) as gateway:
+    async with open_gateway(settings, wall=wall) as gateway:
         runner = Runner(make_app(gateway), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", settings.server.port).start()

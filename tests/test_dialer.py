@@ -1,145 +1,17 @@
 """Placing calls: each is sent once, whatever Twilio answers, and only evidence says what became of a doubtful one."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from gateway.dialer import ABSENT_MS, SETTLE_MS, Bucket, Dialer, Owner, Pace
-from gateway.wiring import sweep, wall_clock
-from tests.conftest import AGENTS, Running, listening, running, settings_for, write_files
+from gateway.dialer import ABSENT_MS, SETTLE_MS, Owner
+from gateway.storage.attempts import Attempt, Held, Limits
+from gateway.wiring import sweep
+from tests.outbound import TO, Outbound, outbound
 
-ROUTE = """
-direction = "outbound"
-numbers = ["+14155550190", "+14155550191"]
-[versions]
-a = "support@3"
-b = "support@4"
-[ab_test]
-enabled = true
-name = "greeting"
-split = { a = 50, b = 50 }
-"""
-TO = "+12125550142"
-
-
-class Twilio:
-    """Twilio's calls as a double at the wire: answers each creation as told, and keeps what was asked."""
-
-    def __init__(self) -> None:
-        self.created: list[dict[str, str]] = []
-        self.cancelled: list[str] = []
-        self.answers: list[str] = []  # one for each creation; then "201"
-        self.listed: list[str] = []
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        form = {str(name): str(value) for name, value in (await request.post()).items()}
-        if request.method == "POST" and request.path.endswith("/Calls.json"):
-            return await self._create(request, form)
-        if request.method == "POST":
-            self.cancelled.append(request.path.rpartition("/")[2].removesuffix(".json"))
-            return web.json_response({"sid": "CA1", "status": "canceled"})
-        if request.path.endswith("/Calls.json"):
-            calls = [self._call(number) for number in range(len(self.created)) if self.sid(number) in self.listed]
-            return web.json_response({"calls": calls, "page_size": 50, "next_page_uri": None})
-        return web.json_response({"code": 20404, "message": "no", "status": 404}, status=404)
-
-    async def _create(self, request: web.Request, form: dict[str, str]) -> web.StreamResponse:
-        self.created.append(form)
-        answer = self.answers.pop(0) if self.answers else "201"
-        if answer == "reset":
-            assert request.transport is not None
-            request.transport.abort()
-            return web.Response()
-        if answer == "garbage":
-            return web.Response(status=201, text="<html>")
-        if answer != "201":
-            status, _, code = answer.partition("/")
-            body = {"code": int(code or status), "message": "no", "status": int(status)}
-            return web.json_response(body, status=int(status))
-        return web.json_response(self._call(len(self.created) - 1), status=201)
-
-    @staticmethod
-    def sid(number: int) -> str:
-        return f"CA{number:032x}"
-
-    def _call(self, number: int) -> dict[str, Any]:
-        form = self.created[number]
-        created = format_datetime(datetime.now(UTC))
-        told = {"sid": self.sid(number), "status": "queued", "direction": "outbound-api", "date_created": created}
-        return told | {"to": form["To"], "from": form["From"]}
-
-
-class Clock:
-    """How far the dialer's clock is ahead, in milliseconds."""
-
-    later = 0
-
-
-@dataclass(kw_only=True)
-class Outbound:
-    """A gateway with an outbound route, whose dialer is moved by hand."""
-
-    twilio: Twilio
-    served: Running
-    dialer: Dialer
-    clock: "Clock"
-
-    async def place(self, to: str = TO, **more: Any) -> dict[str, Any]:
-        answer = await self.served.api("POST", "/calls", {"route": "reminders", "to": to, **more})
-        assert answer.status == 201, answer.body
-        call: dict[str, Any] = answer.body["call"]
-        return call
-
-    async def told(self, call: str) -> dict[str, Any]:
-        shown: dict[str, Any] = (await self.served.api("GET", f"/calls/{call}")).body["call"]
-        return shown
-
-    async def state(self, call: str) -> str:
-        found = await self.served.gateway.outbox.attempt(call)
-        assert found is not None
-        return found.state
-
-    def pass_time(self, milliseconds: int) -> None:
-        self.clock.later += milliseconds
-
-
-@pytest.fixture
-async def outbound(tmp_path: Path, database_url: str) -> AsyncIterator[Outbound]:
-    double, app = Twilio(), web.Application()
-    app.router.add_route("*", "/{tail:.*}", double.handle)
-    async with listening(app) as url:
-        write_files(tmp_path, AGENTS | {"routes/reminders.toml": ROUTE})
-        settings = settings_for(
-            tmp_path,
-            database_url,
-            GATEWAY_TWILIO__API_BASE_URL=url,
-            GATEWAY_OUTBOUND__ALLOWED_COUNTRIES='["US"]',
-            GATEWAY_OUTBOUND__WINDOW="always",
-        )
-        async with running(settings) as served:
-            gateway = served.gateway
-            assert gateway.carrier is not None
-            assert gateway.dialling is not None
-            gateway.dialling.cancel()
-            owner = Owner(tmp_path / "dialer")
-            clock = Clock()
-            dialer = Dialer(
-                outbox=gateway.outbox,
-                placer=gateway.carrier,
-                owner=owner,
-                pace=Pace(per_second=1000.0, at_once=5, per_day=100, window=None),
-                public_url=served.url,
-                wall=lambda: wall_clock() + clock.later,
-            )
-            yield Outbound(twilio=double, served=served, dialer=dialer, clock=clock)
-            owner.close()
+__all__ = ["outbound"]
 
 
 async def test_a_call_is_placed_answered_and_followed_to_its_end(outbound: Outbound) -> None:
@@ -259,8 +131,8 @@ async def test_an_intent_of_a_dead_dialer_becomes_doubtful_and_of_a_living_one_d
     dead, living = Owner(tmp_path / "dialer"), Owner(tmp_path / "dialer")
     calls = [await outbound.place(f"+1212555{number}") for number in ("0151", "0152")]
     for call, owner in zip(calls, (dead, living), strict=True):
-        claimed = await outbound.served.gateway.outbox.claim(call["id"], owner=owner.name, since=0, most=5, cap=9)
-        assert not isinstance(claimed, str | None)
+        claimed = await outbound.claim(call["id"], owner.name)
+        assert isinstance(claimed, Attempt)
     dead.close()
     await outbound.dialer.reconcile()
     assert [await outbound.state(call["id"]) for call in calls] == ["unknown", "intent"]
@@ -311,11 +183,9 @@ async def test_no_more_at_once_and_on_a_day_than_allowed(outbound: Outbound) -> 
 
 async def test_of_many_claimers_one_has_the_attempt(outbound: Outbound) -> None:
     calls = [await outbound.place(f"+1212555{number:04}") for number in range(100, 120)]
-    outbox = outbound.served.gateway.outbox
 
     async def take(call: str, claimer: int) -> bool:
-        claimed = await outbox.claim(call, owner=f"claimer-{claimer}", since=0, most=100, cap=100)
-        return not isinstance(claimed, str | None)
+        return isinstance(await outbound.claim(call, f"claimer-{claimer}"), Attempt)
 
     taken = await asyncio.gather(*(take(call["id"], claimer) for call in calls for claimer in range(8)))
     assert sum(taken) == len(calls)
@@ -335,21 +205,24 @@ async def test_the_same_key_rings_once(outbound: Outbound) -> None:
 
 async def test_a_call_that_waits_for_its_turn_is_not_given_up(outbound: Outbound) -> None:
     call = await outbound.place()
-    later = outbound.served.gateway.wall() + 48 * 3_600_000
-    outbound.served.gateway.wall = lambda: later
+    outbound.pass_time(48 * 3_600_000)
     assert await sweep(outbound.served.gateway) == 0
     assert (await outbound.told(call["id"]))["status"] == "planned"
     assert await outbound.dialer.step() == 1
 
 
-def test_the_pace_is_even_and_saves_nothing_up() -> None:
-    now = 0.0
-    bucket = Bucket(2.0, lambda: now)
-    turns = []
-    for _ in range(10):
-        while (pause := bucket.wait()) > 0:
-            now += pause
-        turns.append(now)
-    assert turns == [number * 0.5 for number in range(10)]
-    now += 100
-    assert (bucket.wait(), bucket.wait()) == (0.0, 0.5)
+async def test_no_second_has_more_calls_than_the_pace(outbound: Outbound) -> None:
+    sent: list[int] = []
+    for number in range(120):
+        await outbound.place(f"+1212555{number + 100:04}")
+    limits = Limits(per_second=2.0, at_once=1000, at_once_on_route=1000, per_day=1000)
+    for place, wanted in enumerate(await outbound.served.gateway.outbox.due(limit=200)):
+        while isinstance(held := await outbound.claim(wanted.id, "one", limits), Held):
+            assert (held.why, held.until) == ("pace", sent[-1] + 500)
+            outbound.pass_time(170 if place % 3 else 501)
+        assert isinstance(held, Attempt)
+        assert held.intent_at is not None
+        sent.append(held.intent_at)
+    assert len(sent) == 120
+    assert max(sum(start <= at < start + 1000 for at in sent) for start in sent) == 2
+    assert sent[-1] - sent[0] < 75_000

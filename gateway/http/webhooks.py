@@ -10,7 +10,7 @@ from aiohttp import web
 from multidict import CIMultiDict, istr
 
 from gateway import log
-from gateway.calls import RANK, STATUS, STREAM, Handoff
+from gateway.calls import MACHINE, RANK, STATUS, STREAM, Handoff
 from gateway.carrier.forms import event_key, is_id, parse_form, read_call, seconds, unique
 from gateway.errors import Malformed
 from gateway.http.keys import GATEWAY
@@ -192,7 +192,7 @@ def _progress(fields: Fields, call_id: str, hop: int, now: int) -> Event:
 
 def _machine(fields: Fields, call_id: str, hop: int, now: int) -> Event:
     data = {"answered_by": fields.get("AnsweredBy", "")[:64], "hop": hop}
-    return Event(call=call_id, key="amd", kind="amd", at=now, data=data)
+    return Event(call=call_id, key="amd", kind=MACHINE, at=now, data=data)
 
 
 def _told(fields: Fields, **names: str) -> dict[str, str]:

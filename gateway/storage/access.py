@@ -72,12 +72,14 @@ async def claim_request(
     return dict(found.one()._mapping)
 
 
-async def keep_answer(connection: AsyncConnection, *, author: str, key: str, status: int, answer: str) -> None:
+async def keep_answer(
+    connection: AsyncConnection, *, author: str, key: str, request: bytes, status: int, answer: str
+) -> None:
     """Keep the answer that a repeat of the request will get."""
     await connection.execute(
         sa.update(idempotency)
         .where(idempotency.c.author == author, idempotency.c.key == key)
-        .values(status=status, answer=answer)
+        .values(request=request, status=status, answer=answer)
     )
 
 

@@ -5,6 +5,7 @@ planned → intent (committed before anything is sent) → placed → closed; fr
 made) and unknown (sent, and nobody knows), which evidence turns into placed or absent.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from gateway.model import Event
 from gateway.phone import is_e164
 from gateway.storage.engine import Database
 from gateway.storage.schema import attempt, call, dialing, suppression
+
+_DAY = 24 * 60 * 60 * 1000
 
 OPEN = ("intent", "unknown", "placed")
 """While an attempt is in one of these, a call to its number may be under way."""
@@ -36,6 +39,31 @@ class Attempt(NamedTuple):
     not_before: int
     intent_at: int | None = None
     looks: int = 0
+    contact: int | None = None
+    machine: Mapping[str, str] | None = None
+
+
+class Limits(NamedTuple):
+    """How fast and how much may be dialled by all dialers: calls a second, open calls, calls on one UTC day."""
+
+    per_second: float
+    at_once: int
+    at_once_on_route: int
+    per_day: int
+
+
+class Dialing(NamedTuple):
+    """What stands over all claims: the kill switch, and before when no call may be sent (Unix milliseconds)."""
+
+    stopped: bool
+    next_at: int
+
+
+class Held(NamedTuple):
+    """A rule that stands against a call now, as a word, and until when, if that is known (Unix milliseconds)."""
+
+    why: str
+    until: int | None = None
 
 
 def add_attempt(connection: sa.Connection, one: Attempt) -> None:
@@ -43,42 +71,73 @@ def add_attempt(connection: sa.Connection, one: Attempt) -> None:
     connection.execute(sa.insert(attempt), one._asdict())
 
 
-def lock_dialing(connection: sa.Connection, database: Database) -> bool:
-    """Take the lock that puts claims, stops and opt-outs in one order; returns whether dialling is stopped."""
+def lock_dialing(connection: sa.Connection, database: Database) -> Dialing:
+    """Take the lock that puts claims, stops and opt-outs in one order; returns the row it guards."""
     first = database.insert(dialing).values(id=1, stopped=False, author="", reason="", at=0)
     connection.execute(first.on_conflict_do_nothing())
-    stopped: bool = connection.execute(
-        sa.select(dialing.c.stopped).where(dialing.c.id == 1).with_for_update()
-    ).scalar_one()
-    return stopped
+    locked = sa.select(dialing.c.stopped, dialing.c.next_at).where(dialing.c.id == 1).with_for_update()
+    return Dialing(*connection.execute(locked).one())
+
+
+def stands_against_all(
+    connection: sa.Connection, standing: Dialing, limits: Limits, *, now: int, route: str
+) -> Held | None:
+    """Which rule keeps every call of the route from being sent at ``now``."""
+    if standing.stopped:
+        return Held("stopped")
+    if standing.next_at > now:
+        return Held("pace", standing.next_at)
+    is_open = attempt.c.state.in_(OPEN)
+    if count_attempts(connection, is_open) >= limits.at_once:
+        return Held("concurrency")
+    if count_attempts(connection, is_open, attempt.c.route == route) >= limits.at_once_on_route:
+        return Held("route")
+    if count_attempts(connection, attempt.c.intent_at >= now - now % _DAY) >= limits.per_day:
+        return Held("cap")
+    return None
+
+
+def stands_against(connection: sa.Connection, number: str) -> str | None:
+    """Why a number cannot be rung now: it is suppressed, or busy with another attempt."""
+    if _any(connection, suppression.c.number == number):
+        return "suppressed"
+    if _any(connection, attempt.c.to_number == number, attempt.c.state.in_(OPEN)):
+        return "busy"
+    return None
+
+
+def take_turn(connection: sa.Connection, limits: Limits, *, now: int) -> None:
+    """Let the next call of all dialers wait its time."""
+    connection.execute(sa.update(dialing).values(next_at=next_turn(limits.per_second, now)))
+
+
+def next_turn(per_second: float, now: int) -> int:
+    """When the call after one at ``now`` may be sent, in whole milliseconds: none is saved up.
+
+    More than a thousand a second is no pace at all.
+    """
+    return now + (math.ceil(1000 / per_second) if per_second <= 1000 else 0)
 
 
 def claim(
-    connection: sa.Connection, database: Database, name: str, *, owner: str, now: int, since: int, most: int, cap: int
-) -> Attempt | str | None:
-    """Turn a planned attempt into an intent: only whoever gets it back may send it.
+    connection: sa.Connection, wanted: Attempt, standing: Dialing, *, owner: str, now: int, limits: Limits
+) -> Attempt | Held | None:
+    """Turn a planned attempt into an intent, under the lock: only whoever gets it back may send it.
 
-    ``most`` open attempts at a time, ``cap`` intents since ``since``. Returns why not, as a word, when a rule
-    stands against it now (stopped, busy, concurrency, cap), and None when it is no longer planned.
+    Returns which rule stands against it now, and None when it is no longer planned.
     """
-    if lock_dialing(connection, database):
-        return "stopped"
-    row = connection.execute(
-        sa.select(attempt).where(attempt.c.id == name, attempt.c.state == "planned").with_for_update()
-    ).first()
-    if row is None:
+    held = stands_against_all(connection, standing, limits, now=now, route=wanted.route)
+    if held is not None:
+        return held
+    planned = sa.select(attempt.c.id).where(attempt.c.id == wanted.id, attempt.c.state == "planned")
+    if connection.execute(planned.with_for_update()).first() is None:
         return None
-    wanted = Attempt(*row)
-    if _any(connection, suppression.c.number == wanted.to_number):
-        return "suppressed"
-    if _any(connection, attempt.c.to_number == wanted.to_number, attempt.c.state.in_(OPEN)):
-        return "busy"
-    if _count(connection, attempt.c.state.in_(OPEN)) >= most:
-        return "concurrency"
-    if _count(connection, attempt.c.intent_at >= since) >= cap:
-        return "cap"
+    why = stands_against(connection, wanted.to_number)
+    if why is not None:
+        return Held(why)
+    take_turn(connection, limits, now=now)
     connection.execute(
-        sa.update(attempt).where(attempt.c.id == name).values(state="intent", owner=owner, intent_at=now)
+        sa.update(attempt).where(attempt.c.id == wanted.id).values(state="intent", owner=owner, intent_at=now)
     )
     return wanted._replace(state="intent", owner=owner, intent_at=now)
 
@@ -102,11 +161,10 @@ def bind_sid(connection: sa.Connection, placed: Event) -> None:
     )
 
 
-def close_attempts(connection: sa.Connection, ids: Iterable[str]) -> None:
-    """End the attempts whose calls are over, so that their numbers are free again."""
-    connection.execute(
-        sa.update(attempt).where(attempt.c.id.in_(list(ids)), attempt.c.state.in_(OPEN)).values(state="closed")
-    )
+def close_attempts(connection: sa.Connection, ids: Iterable[str]) -> list[str]:
+    """End the attempts whose calls are over, so that their numbers are free again; returns those just ended."""
+    ended = sa.update(attempt).where(attempt.c.id.in_(list(ids)), attempt.c.state.in_(OPEN)).values(state="closed")
+    return list(connection.scalars(ended.returning(attempt.c.id)))
 
 
 def mark(connection: sa.Connection, name: str, *, was: str, state: str, reason: str | None, **more: Any) -> bool:
@@ -135,6 +193,7 @@ def _any(connection: sa.Connection, *conditions: Any) -> bool:
     return found
 
 
-def _count(connection: sa.Connection, *conditions: Any) -> int:
+def count_attempts(connection: sa.Connection, *conditions: Any) -> int:
+    """How many attempts meet all conditions."""
     count: int = connection.execute(sa.select(sa.func.count()).select_from(attempt).where(*conditions)).scalar_one()
     return count

@@ -9,18 +9,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.calls import PLACED, State, derive, facts, merge_outcome, reported
+from gateway.calls import PLACED, SUPERSEDED, State, derive, facts, merge_outcome, reported
 from gateway.decide import Remembered
 from gateway.metrics import read_measures
 from gateway.model import Event
 from gateway.storage.attempts import bind_sid, close_attempts, suppress
 from gateway.storage.bulk import Many, Newcomers
 from gateway.storage.callbook import named
+from gateway.storage.campaigns import end_contacts
 from gateway.storage.engine import Database
 from gateway.storage.rows import CallRow, event_in, row_in
 from gateway.storage.schema import call, call_event, experiment, outcome, sticky
 from gateway.storage.tallies import MERGED, MILLISECONDS_PER_DAY, Cell, Changes, Count, merge_statement
-from gateway.storage.works import AppendEvent, MatureCalls, PutOutcome, RecordCall, Remember, Rules, Work
+from gateway.storage.works import AppendEvent, MatureCalls, PutOutcome, RecordCall, Remember, Rules, Supersede, Work
 
 # What a voice webhook writes; the columns behind it are null by default.
 _FIRST = slice(CallRow._fields.index("mature") + 1)
@@ -175,6 +176,20 @@ class Batch:
         self._touched.update(dict.fromkeys(due))
         return len(due)
 
+    def _supersede(self, works: Sequence[Supersede]) -> list[None]:
+        for work in works:
+            query = sa.select(call).where(call.c.id == work.call, call.c.analysed).with_for_update()
+            found = self._connection.execute(query).first()
+            if found is not None and not self._locked([found.experiment]):
+                row = row_in(found)
+                for metric, value in (row.counted if row.counted is not None else {"served": 1.0}).items():
+                    self._changes.remove(_cell(row, metric), value)
+                changed = sa.update(call).where(call.c.id == row.id)
+                self._connection.execute(changed.values(analysed=False, counted=None))
+        told = [Event(call=w.call, key="superseded", kind=SUPERSEDED, at=w.at, data={"by": w.by}) for w in works]
+        self._append(told)
+        return [None] * len(works)
+
     # -- what follows from it ------------------------------------------------------------------------------
 
     def _settle(self) -> None:
@@ -192,7 +207,8 @@ class Batch:
         stored = self._connection.execute(sa.select(outcome).where(outcome.c.call.in_(ids)))
         bodies = {row.call: row.body for row in stored}
         locked = self._locked({row.experiment for row in rows})
-        updates, over = [], []
+        updates: list[tuple[Any, ...]] = []
+        over: dict[str, tuple[CallRow, str | None]] = {}
         for row in rows:
             body = bodies.get(row.id, {})
             state = derive(_announced(row), events.get(row.id, ()))
@@ -201,10 +217,11 @@ class Batch:
                 new = new._replace(counted=self._count(row, new, state, body))
             updates.append((*tuple(new)[_LATER], new.id))
             if new.direction == "outbound" and new.ended_at is not None:
-                over.append(new.id)
+                over[new.id] = new, state.answered_by
         self._statements.update_call(self._connection, updates)
         if over:
-            close_attempts(self._connection, over)
+            closed = close_attempts(self._connection, over)
+            end_contacts(self._connection, [over[name] for name in closed], self._now)
 
     def _locked(self, names: Iterable[str | None]) -> set[str]:
         """Which of these experiments have locked their results."""
@@ -246,6 +263,7 @@ class Batch:
 
 _IN_ORDER: Mapping[type[Work], Any] = {
     Remember: Batch._remember,
+    Supersede: Batch._supersede,
     RecordCall: Batch._record_calls,
     AppendEvent: Batch._append_events,
     PutOutcome: Batch._put_outcomes,

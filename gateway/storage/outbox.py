@@ -4,20 +4,48 @@ Nothing here waits in a queue or goes to a journal: without the database nothing
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
+from gateway import log
 from gateway.errors import Invalid, Problem, Unavailable
 from gateway.model import Event
-from gateway.storage.attempts import Attempt, add_attempt, claim, lock_dialing, mark, suppress
+from gateway.storage.attempts import Attempt, Dialing, Held, Limits, add_attempt, claim, lock_dialing, mark, suppress
 from gateway.storage.batch import Batch, Statements
+from gateway.storage.campaigns import (
+    Campaign,
+    ContactRow,
+    Drawn,
+    advance,
+    campaign_of,
+    claim_contact,
+    contact_of,
+    give_back,
+    move_on,
+    set_status,
+)
 from gateway.storage.engine import DOWN, Connection, Database
 from gateway.storage.rows import CallRow
-from gateway.storage.schema import attempt, audit, dialing, suppression
-from gateway.storage.works import AppendEvent, RecordCall, Rules
+from gateway.storage.schema import attempt, audit, campaign, dialing, suppression
+from gateway.storage.works import AppendEvent, RecordCall, Rules, Supersede
+
+_log = log.get("outbox")
 
 T = TypeVar("T")
+
+
+class Then(NamedTuple):
+    """What follows for the contact of an attempt that was never a call.
+
+    ``result`` is a word for the retry rules; with ``not_before`` the attempt does not count and the contact waits
+    till then. ``pauses`` when the fault is not the contact's: the campaign stops, and ``text`` says why.
+    """
+
+    result: str
+    text: str
+    not_before: int | None = None
+    pauses: bool = False
 
 
 class Outbox:
@@ -70,14 +98,56 @@ class Outbox:
         found = await self._read(sa.select(attempt).where(attempt.c.id == name))
         return found[0] if found else None
 
-    async def claim(self, name: str, *, owner: str, since: int, most: int, cap: int) -> Attempt | str | None:
+    async def claim(self, wanted: Attempt, *, owner: str, limits: Limits) -> Attempt | Held | None:
         """Claim a planned attempt; see ``attempts.claim``. What is returned as an attempt may be sent, once."""
-        now = self._wall()
-        return await self._transact(
-            lambda connection: claim(
-                connection, self._database, name, owner=owner, now=now, since=since, most=most, cap=cap
-            )
-        )
+
+        def work(connection: sa.Connection) -> Attempt | Held | None:
+            standing, now = self._turn(connection)
+            return claim(connection, wanted, standing, owner=owner, now=now, limits=limits)
+
+        return await self._transact(work)
+
+    async def claim_contact(
+        self, one: Campaign, *, owner: str, limits: Limits, draw: Callable[[ContactRow], Drawn]
+    ) -> Attempt | Held | None:
+        """Claim the next contact of a campaign; see ``campaigns.claim_contact``. An attempt may be sent, once.
+
+        The call is recorded in the same transaction; of a contact's calls the latest alone is analysed.
+        """
+
+        def work(connection: sa.Connection) -> Attempt | Held | None:
+            standing, now = self._turn(connection)
+            claimed = claim_contact(connection, one, standing, owner=owner, now=now, limits=limits, draw=draw)
+            if claimed is None or isinstance(claimed, Held):
+                return claimed
+            person, drawn = claimed
+            earlier = [Supersede(call=person.call, by=drawn.row.id, at=now)] if person.call else []
+            self._batch(connection).write([*earlier, RecordCall(drawn.row)])
+            return drawn.attempt
+
+        return await self._transact(work)
+
+    async def running(self) -> list[Campaign]:
+        """The campaigns that are dialled now, the longest running first, after what time has brought."""
+
+        def work(connection: sa.Connection) -> list[tuple[str, str]]:
+            return advance(connection, self._database, self._wall())
+
+        live = sa.select(campaign).where(campaign.c.status.in_(("scheduled", "running", "pausing")))
+        async with self._database.read() as connection:
+            found = [Campaign(*row) for row in await connection.execute(live.order_by(campaign.c.started_at))]
+        if not found:
+            return []
+        moved = dict(await self._transact(work))
+        for name, status in moved.items():
+            _log.info("campaign_moved", campaign=name, status=status)
+        found = [one._replace(status=moved.get(one.id, one.status)) for one in found]
+        return [one for one in found if one.status == "running"]
+
+    async def pause(self, name: str, reason: str) -> None:
+        """Stop a campaign from dialling, for the reason given; calls under way go on."""
+        _log.error("campaign_paused", campaign=name, reason=reason)
+        await self._transact(lambda connection: self._pause(connection, name, reason))
 
     async def move(self, name: str, *, was: str, state: str, reason: str | None = None, **more: Any) -> bool:
         """Move an attempt from one state to the next; False when it was not where it should have been."""
@@ -85,14 +155,36 @@ class Outbox:
             lambda connection: mark(connection, name, was=was, state=state, reason=reason, **more)
         )
 
-    async def settle(self, event: Event, *, was: str, state: str | None = None, reason: str | None = None) -> None:
-        """Append what became of an attempt to its call's timeline and, with ``state``, move it there, together."""
+    async def settle(
+        self, event: Event, *, was: str, state: str | None = None, reason: str | None = None, then: Then | None = None
+    ) -> None:
+        """Append what became of an attempt to its call's timeline and, with ``state``, move it there, together.
+
+        ``then`` is what follows for the contact whom a campaign called.
+        """
 
         def work(connection: sa.Connection) -> None:
-            if state is None or mark(connection, event.call, was=was, state=state, reason=reason):
-                self._batch(connection).write([AppendEvent(event=event)])
+            if state is not None and not mark(connection, event.call, was=was, state=state, reason=reason):
+                return
+            person = contact_of(connection, event.call) if then is not None else None
+            self._batch(connection).write([AppendEvent(event=event)])
+            if person is not None and then is not None:
+                self._follow(connection, person, then)
 
         await self._transact(work)
+
+    def _follow(self, connection: sa.Connection, person: ContactRow, then: Then) -> None:
+        if then.not_before is not None:
+            give_back(connection, person, not_before=then.not_before, text=then.text)
+        else:
+            terms = campaign_of(connection, person.campaign).terms
+            move_on(connection, person._replace(text=then.text), terms, then.result, now=self._wall())
+        if then.pauses:
+            self._pause(connection, person.campaign, then.text)
+
+    def _pause(self, connection: sa.Connection, name: str, reason: str) -> None:
+        was = ("scheduled", "running")
+        set_status(connection, self._database, name, was=was, to="pausing", reason=reason)
 
     async def suppressions(self) -> list[dict[str, Any]]:
         """Everybody who must not be called."""
@@ -128,6 +220,10 @@ class Outbox:
         return gone.rowcount > 0
 
     # ------------------------------------------------------------------------------------------------------
+
+    def _turn(self, connection: sa.Connection) -> tuple[Dialing, int]:
+        """Wait for one's turn to claim; returns what stands over all claims, and the time, read only then."""
+        return lock_dialing(connection, self._database), self._wall()
 
     def _batch(self, connection: sa.Connection) -> Batch:
         return Batch(connection, self._statements, self._rules, self._wall())

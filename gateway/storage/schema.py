@@ -266,7 +266,11 @@ attempt = sa.Table(
     sa.Column("not_before", sa.BigInteger, nullable=False),
     sa.Column("intent_at", sa.BigInteger),
     sa.Column("looks", sa.Integer, nullable=False),
+    sa.Column("contact", sa.Integer),  # the contact's line in its campaign
+    sa.Column("machine", _Json),  # what to do when a machine answers
 )
+sa.Index("attempt_number", attempt.c.to_number, attempt.c.intent_at)
+sa.Index("attempt_campaign", attempt.c.campaign, attempt.c.intent_at)
 # Whatever campaign asks, nobody is rung while a call to them may be under way.
 sa.Index(
     "attempt_open",
@@ -293,7 +297,63 @@ suppression = sa.Table(
     sa.Column("at", sa.BigInteger, nullable=False),
 )
 
-# One row, locked by every claim: the kill switch, and what puts claims in one order.
+campaign = sa.Table(
+    "campaign",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("route", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),  # why it is in this status
+    sa.Column("settings", _Json, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("contacts", sa.Integer, nullable=False),
+    sa.Column("skipped", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("started_at", sa.BigInteger),
+    sa.Column("ended_at", sa.BigInteger),
+    sa.Column("next_at", sa.BigInteger, nullable=False),  # by its own pace no call before this
+)
+sa.Index("campaign_status", campaign.c.status)
+
+# One row of a campaign's list: a person, or a row that nobody is called for.
+contact = sa.Table(
+    "contact",
+    metadata,
+    sa.Column("campaign", sa.Text, primary_key=True),
+    sa.Column("line", sa.Integer, primary_key=True),
+    sa.Column("place", sa.Integer),  # among those who can be called, from 0: the seat in the permuted blocks
+    sa.Column("to_number", sa.Text, nullable=False),
+    sa.Column("timezone", sa.Text),
+    sa.Column("consent", sa.Text),
+    sa.Column("variables", _Json, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # waiting, dialling, done or skipped
+    sa.Column("result", sa.Text),  # how the last attempt ended, or the kind of reason for skipping
+    sa.Column("text", sa.Text),  # the reason in a sentence
+    sa.Column("not_before", sa.BigInteger, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("call", sa.Text),  # the latest attempt
+    # The assignment, stored at the first attempt and kept through every other.
+    sa.Column("arm", sa.Text),
+    sa.Column("version", sa.Text),
+    sa.Column("revision", sa.Integer),
+    sa.Column("experiment", sa.Text),
+    sa.Column("epoch", sa.Integer),
+    sa.Column("why", sa.Text),
+    sa.Column("share", sa.Double),
+    sa.Column("analysed", sa.Boolean),
+)
+sa.Index(
+    "contact_waiting",
+    contact.c.campaign,
+    contact.c.not_before,
+    contact.c.line,
+    sqlite_where=sa.text("state = 'waiting'"),
+    postgresql_where=sa.text("state = 'waiting'"),
+)
+sa.Index("contact_state", contact.c.campaign, contact.c.state, contact.c.result, contact.c.arm)
+
+# One row, locked by every claim: the kill switch, the pace of all calls, and what puts claims in one order.
 dialing = sa.Table(
     "dialing",
     metadata,
@@ -302,4 +362,5 @@ dialing = sa.Table(
     sa.Column("author", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("next_at", sa.BigInteger, nullable=False, server_default="0"),
 )

@@ -59,7 +59,16 @@ class MatureCalls:
     limit: int = BATCH_LIMIT
 
 
-Work = RecordCall | Remember | AppendEvent | PutOutcome | MatureCalls
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Supersede:
+    """Let another call stand for a contact's earlier one, which is no longer analysed: a contact counts once."""
+
+    call: str
+    by: str
+    at: int
+
+
+Work = RecordCall | Remember | AppendEvent | PutOutcome | MatureCalls | Supersede
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

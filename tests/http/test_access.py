@@ -27,7 +27,7 @@ def may(role: str, one: Endpoint) -> bool:
 async def test_every_endpoint_lets_in_whom_it_should(served: Running, role: str) -> None:
     secret = await token(served, role)
     for one in ENDPOINTS:
-        path = one.path.format(agent="nobody", route="nowhere", number="9", call="CA0", experiment="x", token="x")
+        path = one.path.format(agent="nobody", route="nowhere", number="9", call="CA0", experiment="x", token="x", campaign="x")
         answer = await served.api(one.method, path, {} if one.mutates else None, token=secret)
         assert (answer.status != 403) is may(role, one), f"{one.method} {path} for {role}: {answer.status}"
         # Nobody plays Twilio's REST API here, so what asks it is unavailable.

@@ -17,6 +17,12 @@ OUTBOUND = {"direction": "outbound", "numbers": ["+14155550190"], "versions": {"
 FILE = {"routes/late.toml": 'direction = "inbound"\nnumbers = ["+14155550178"]\n[versions]\na = "support@3"\n'}
 
 Made = dict[str, Any]
+LIST = {"name": "spring", "route": "reminders", "contacts": [{"to": "+12125550143", "timezone": "America/New_York"}]}
+
+
+def campaign(verb: str) -> Callable[[Made], str]:
+    return lambda made: f"/campaigns/{made['campaign']['id']}/{verb}"
+
 
 # Every change in an order in which each is possible, with what the audit log calls it. A callable makes the path of
 # what an earlier answer told.
@@ -44,10 +50,15 @@ CHANGES: list[tuple[str, str, str | Callable[[Made], str], Any, dict[str, str], 
     ("DELETE", "/suppressions/{number}", "/suppressions/+12125550142", None, {}, "release"),
     ("POST", "/dialing/stop", "/dialing/stop", {"reason": "wrong script"}, {}, "stop dialling"),
     ("POST", "/dialing/start", "/dialing/start", {}, {}, "start dialling"),
+    ("POST", "/campaigns", "/campaigns", LIST, {}, "create campaign"),
+    ("POST", "/campaigns/{campaign}/start", campaign("start"), {}, {}, "start campaign"),
+    ("POST", "/campaigns/{campaign}/pause", campaign("pause"), {}, {}, "pause campaign"),
+    ("POST", "/campaigns/{campaign}/resume", campaign("resume"), {}, {}, "resume campaign"),
+    ("POST", "/campaigns/{campaign}/cancel", campaign("cancel"), {"reason": "enough"}, {}, "cancel campaign"),
     ("POST", "/tokens", "/tokens", {"name": "kim", "role": "viewer"}, {}, "make token"),
     ("DELETE", "/tokens/{token}", lambda made: f"/tokens/{made['token']['id']}", None, {}, "revoke token"),
 ]
-READ_ONLY = {("POST", "/routes/check"), ("POST", "/routes/plan")}
+READ_ONLY = {("POST", "/routes/check"), ("POST", "/routes/plan"), ("POST", "/campaigns/{campaign}/preview")}
 ON_THE_TIMELINE = {("POST", "/calls/{call}/outcome")}
 
 

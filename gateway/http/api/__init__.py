@@ -1,6 +1,6 @@
 """The HTTP API under ``/api/v1``: one file per noun, one function per endpoint, one table of all of them."""
 
-from gateway.http.api import agents, audit, calls, experiments, numbers, outbound, routes, tokens
+from gateway.http.api import agents, audit, calls, campaigns, experiments, numbers, outbound, routes, tokens
 from gateway.http.api.endpoint import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -11,5 +11,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *numbers.ENDPOINTS,
     *tokens.ENDPOINTS,
     *outbound.ENDPOINTS,
+    *campaigns.ENDPOINTS,
     *audit.ENDPOINTS,
 )

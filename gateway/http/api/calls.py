@@ -1,22 +1,21 @@
 """Calls: the list, one call with its timeline, why it got its arm, and the outcomes that agents report."""
 
-import secrets
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, StrictBool
 
-from gateway.callee import parse_window, refusal, zone_refusal
 from gateway.decide import bucket
-from gateway.errors import Invalid, NotFound, Problem, Unavailable
+from gateway.errors import Invalid, NotFound, Unavailable
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
 from gateway.http.api.paging import Page, next_cursor
 from gateway.phone import is_withheld
+from gateway.placing import Wanted as Placed
+from gateway.placing import new_attempt_id
 from gateway.storage.callbook import Filter, call_of, events_of, list_calls, outcome_of
 from gateway.storage.revisions import epoch_of
 from gateway.storage.rows import CallRow, assignment_in, served_in
 from gateway.storage.works import PutOutcome
-from gateway.switchboard import Wanted as Placed
 
 
 class Wanted(Page):
@@ -73,17 +72,9 @@ async def place_call(ask: Ask) -> Answer:
         raise Invalid(
             "calls cannot be placed: Twilio's API needs twilio.account_sid with its auth token, or an API key"
         )
-    outbound = gateway.settings.outbound
-    window = parse_window(outbound.window)
-    reasons = {
-        "to": refusal(body.to, outbound.allowed_countries),
-        "timezone": zone_refusal(body.to, body.timezone, window=window),
-    }
-    problems = [Problem(place="body", path=path, text=text) for path, text in reasons.items() if text is not None]
-    if problems:
-        raise Invalid(problems[0].text, problems)
+    gateway.contacts.allowed.check(body.to, body.timezone)
     wanted = Placed(
-        id="out_" + secrets.token_hex(16),
+        id=new_attempt_id(),
         route=body.route,
         to=body.to,
         from_=body.from_,

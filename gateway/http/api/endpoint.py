@@ -7,7 +7,7 @@ table does not exist.
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -73,6 +73,7 @@ class Ask:
     query: Any
     body: Any
     headers: Mapping[str, str]
+    stream: AsyncIterator[bytes] | None
     forget_tokens: Callable[[], None]
 
     async def audit(self, connection: Connection, action: str, subject: str, **detail: Any) -> None:
@@ -95,7 +96,7 @@ Handler = Callable[[Ask], Awaitable[dict[str, Any] | Answer]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoint:
-    """One row of the table."""
+    """One row of the table; ``streams`` is a content type whose bodies are handed on as they come, of any size."""
 
     method: str
     path: str
@@ -103,6 +104,7 @@ class Endpoint:
     handler: Handler
     query: type[Body] = Nothing
     body: type[Body] | None = None
+    streams: str = ""
 
     @property
     def mutates(self) -> bool:
@@ -117,11 +119,12 @@ def endpoint(
     role: Need,
     query: type[Body] = Nothing,
     body: type[Body] | None = None,
+    streams: str = "",
 ) -> Callable[[Handler], Endpoint]:
     """Make a function an endpoint of the API."""
 
     def made(handler: Handler) -> Endpoint:
-        return Endpoint(method=method, path=path, role=role, handler=handler, query=query, body=body)
+        return Endpoint(method=method, path=path, role=role, handler=handler, query=query, body=body, streams=streams)
 
     return made
 
@@ -136,11 +139,11 @@ def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
                 raise Refused(f"the role {caller.role} may not do this; it needs {one.role}")
             if "\x00" in request.path or "\x00" in request.query_string:
                 raise Malformed("the address holds a NUL character")
-            raw = await _body(request) if one.mutates else b""
+            sent = await _sent(one, request)
             key = request.headers.get("Idempotency-Key") if one.mutates else None
             if key is None:
-                return _response(await _call(one, request, caller, raw))
-            return await _once(one, request, caller, raw, key)
+                return _response(await _call(one, request, caller, sent))
+            return await _once(one, request, caller, sent, key)
         except GatewayError as error:
             return error_response(error)
         except web.HTTPException as error:
@@ -153,40 +156,73 @@ def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
     return handle
 
 
-async def _call(one: Endpoint, request: web.Request, caller: Caller, raw: bytes) -> Answer:
+class _Sent:
+    """What a request carries: its whole body, or a stream of it; and the digest of as much as has been read."""
+
+    def __init__(self, raw: bytes, stream: AsyncIterator[bytes] | None = None) -> None:
+        self.raw = raw
+        self.stream = None if stream is None else self._hashed(stream)
+        self._hash = hashlib.sha256(raw)
+
+    async def _hashed(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in stream:
+            self._hash.update(chunk)
+            yield chunk
+
+    async def digest(self, one: Endpoint, request: web.Request) -> bytes:
+        """The digest of the whole request; reads what nobody has read of a stream."""
+        if self.stream is not None:
+            async for _ in self.stream:
+                pass
+        parts = [one.method.encode(), request.raw_path.encode(), self._hash.digest()]
+        return hashlib.sha256(b"\n".join(parts)).digest()
+
+
+async def _sent(one: Endpoint, request: web.Request) -> _Sent:
+    if not one.mutates:
+        return _Sent(b"")
+    if one.streams and request.content_type == one.streams:
+        return _Sent(b"", request.content.iter_any())
+    return _Sent(await _body(request))
+
+
+async def _call(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent) -> Answer:
     ask = Ask(
         gateway=request.app[GATEWAY],
         caller=caller,
         path=request.match_info,
         query=_checked(one.query, dict(request.query), "query"),
-        body=_checked(one.body, _json(raw), "body") if one.body is not None else None,
+        body=_checked(one.body, _json(sent.raw), "body") if one.body is not None and sent.stream is None else None,
         headers=request.headers,
+        stream=sent.stream,
         forget_tokens=request.app[DOORKEEPER].forget,
     )
     answer = await one.handler(ask)
     return answer if isinstance(answer, Answer) else Answer(body=answer)
 
 
-async def _once(one: Endpoint, request: web.Request, caller: Caller, raw: bytes, key: str) -> web.Response:
+async def _once(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent, key: str) -> web.Response:
     """Do the request of an idempotency key once; a repeat gets the first answer again."""
     if not 1 <= len(key) <= 255:
         raise Invalid("Idempotency-Key: write 1 to 255 characters")
     gateway = request.app[GATEWAY]
-    digest = hashlib.sha256(b"\n".join([one.method.encode(), request.raw_path.encode(), raw])).digest()
     author, now = caller.name, gateway.wall()
+    # The digest of a stream is known at its end only.
+    digest = b"" if sent.stream is not None else await sent.digest(one, request)
     async with gateway.database.write() as connection:
         kept = await claim_request(connection, gateway.database, author=author, key=key, request=digest, at=now)
     if kept is not None:
-        if kept["request"] != digest:
-            raise Conflict("this Idempotency-Key was used for another request; take a new key")
-        if kept["status"] is None:
+        if kept["status"] is None and kept["request"] in (digest, b""):
             raise Conflict("the first request with this Idempotency-Key is still at work; try again shortly")
+        if kept["request"] != await sent.digest(one, request):
+            raise Conflict("this Idempotency-Key was used for another request; take a new key")
         replayed = Answer(
             body=json.loads(kept["answer"]), status=kept["status"], headers={"Idempotent-Replayed": "true"}
         )
         return _response(replayed)
     try:
-        answer = await _call(one, request, caller, raw)
+        answer = await _call(one, request, caller, sent)
+        digest = await sent.digest(one, request)
     except BaseException:
         # Nothing was changed: the key may be used again.
         async with gateway.database.write() as connection:
@@ -194,7 +230,7 @@ async def _once(one: Endpoint, request: web.Request, caller: Caller, raw: bytes,
         raise
     async with gateway.database.write() as connection:
         text = json.dumps(answer.body)
-        await keep_answer(connection, author=author, key=key, status=answer.status, answer=text)
+        await keep_answer(connection, author=author, key=key, request=digest, status=answer.status, answer=text)
     return _response(answer)
 
 

@@ -1,0 +1,244 @@
+"""Campaigns: made from a list, previewed, started, paused, resumed, cancelled, and followed contact by contact."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from pydantic import Field, JsonValue, ValidationError
+
+from gateway.campaigns import Created, Standing
+from gateway.contacts import BadRow, Contact, CsvReader, read_json
+from gateway.errors import Invalid, Malformed, Problem
+from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
+from gateway.http.api.paging import Page, next_cursor
+from gateway.storage.campaignbook import contacts_page, list_campaigns
+from gateway.storage.campaigns import Campaign, ContactRow
+from gateway.terms import Terms
+
+_PIECE = 16 * 1024
+_ROWS = 200
+
+
+class Wanted(Page):
+    """Which campaigns to list."""
+
+    name: str | None = None
+    status: str | None = None
+
+
+class Which(Page):
+    """Which contacts of a campaign to list."""
+
+    state: str | None = None
+    result: str | None = None
+
+
+class Named(Body):
+    """What a CSV body is: the settings are JSON."""
+
+    name: str | None = Field(None, min_length=1, max_length=200)
+    route: str | None = None
+    settings: str | None = Field(None, max_length=10_000)
+
+
+class List(Body):
+    """A campaign with its contacts."""
+
+    name: str = Field(min_length=1, max_length=200)
+    route: str
+    contacts: list[dict[str, JsonValue]]
+    settings: Terms = Terms()
+
+
+class Why(Body):
+    """Why a campaign is to pause or end."""
+
+    reason: str = Field("", max_length=500)
+
+
+@endpoint("POST", "/campaigns", role="editor", query=Named, body=List, streams="text/csv")
+async def create_campaign(ask: Ask) -> Answer:
+    """Keep a list of contacts, as JSON or as CSV of any length; nobody is called before it is started."""
+    campaigns, author = ask.gateway.campaigns, ask.caller.name
+    if ask.stream is not None:
+        name, route, terms = _named(ask.query)
+        made = await campaigns.create(name, route, terms, _csv(ask.stream), author=author)
+    else:
+        body: List = ask.body
+        rows = read_json(body.contacts)
+        made = await campaigns.create(body.name, body.route, body.settings, _pieces(rows), author=author)
+    async with ask.gateway.database.write() as connection:
+        await ask.audit(connection, "create campaign", f"campaign {made.campaign.id}", route=made.campaign.route)
+    return Answer(body={"campaign": _shown(made.campaign) | {"problems": _problems(made)}}, status=201)
+
+
+@endpoint("GET", "/campaigns", role="viewer", query=Wanted)
+async def list_all(ask: Ask) -> dict[str, Any]:
+    """Campaigns, the newest first."""
+    wanted: Wanted = ask.query
+    async with ask.gateway.database.read() as connection:
+        found = await list_campaigns(
+            connection, before=wanted.cursor, limit=wanted.limit, name=wanted.name, status=wanted.status
+        )
+    return {
+        "campaigns": [_shown(one) for one in found],
+        "next": next_cursor([one.created_at for one in found], wanted.limit),
+    }
+
+
+@endpoint("GET", "/campaigns/{campaign}", role="viewer")
+async def show_campaign(ask: Ask) -> dict[str, Any]:
+    """One campaign and how far it has come, by state, by result and by arm."""
+    return {"campaign": await _standing(ask)}
+
+
+@endpoint("GET", "/campaigns/{campaign}/contacts", role="viewer", query=Which)
+async def list_contacts(ask: Ask) -> dict[str, Any]:
+    """The contacts of a campaign in the order of its list, with what became of each and why one is skipped."""
+    one = await ask.gateway.campaigns.find(ask.path["campaign"])
+    which: Which = ask.query
+    async with ask.gateway.database.read() as connection:
+        people = await contacts_page(
+            connection,
+            one.id,
+            after=which.cursor or 0,
+            limit=which.limit,
+            state=which.state,
+            result=which.result,
+        )
+    return {
+        "contacts": [_contact(person) for person in people],
+        "next": next_cursor([person.line for person in people], which.limit),
+    }
+
+
+@endpoint("POST", "/campaigns/{campaign}/preview", role="editor")
+async def preview(ask: Ask) -> dict[str, Any]:
+    """Who would be called, when and with which arm, and who not and why; nobody is called."""
+    one = await ask.gateway.campaigns.find(ask.path["campaign"])
+    return {"preview": await ask.gateway.campaigns.preview(one)}
+
+
+@endpoint("POST", "/campaigns/{campaign}/start", role="editor")
+async def start(ask: Ask) -> dict[str, Any]:
+    """Call its contacts, from `start_at` on if that lies ahead."""
+    one = await ask.gateway.campaigns.find(ask.path["campaign"])
+    async with ask.gateway.database.write() as connection:
+        await ask.gateway.campaigns.start(connection, one)
+        await ask.audit(connection, "start campaign", f"campaign {one.id}")
+    return {"campaign": await _standing(ask)}
+
+
+@endpoint("POST", "/campaigns/{campaign}/pause", role="editor", body=Why)
+async def pause(ask: Ask) -> dict[str, Any]:
+    """Call nobody more once this has answered; calls under way go on."""
+    one, reason = await ask.gateway.campaigns.find(ask.path["campaign"]), ask.body.reason
+    async with ask.gateway.database.write() as connection:
+        await ask.gateway.campaigns.pause(connection, one, reason)
+        await ask.audit(connection, "pause campaign", f"campaign {one.id}", reason=reason)
+    return {"campaign": await _standing(ask)}
+
+
+@endpoint("POST", "/campaigns/{campaign}/resume", role="editor")
+async def resume(ask: Ask) -> dict[str, Any]:
+    """Go on calling where a pause left off."""
+    one = await ask.gateway.campaigns.find(ask.path["campaign"])
+    async with ask.gateway.database.write() as connection:
+        await ask.gateway.campaigns.resume(connection, one)
+        await ask.audit(connection, "resume campaign", f"campaign {one.id}")
+    return {"campaign": await _standing(ask)}
+
+
+@endpoint("POST", "/campaigns/{campaign}/cancel", role="editor", body=Why)
+async def cancel(ask: Ask) -> dict[str, Any]:
+    """End it for good: calls under way go on, nobody else is called."""
+    one, reason = await ask.gateway.campaigns.find(ask.path["campaign"]), ask.body.reason
+    async with ask.gateway.database.write() as connection:
+        await ask.gateway.campaigns.cancel(connection, one, reason)
+        await ask.audit(connection, "cancel campaign", f"campaign {one.id}", reason=reason)
+    return {"campaign": await _standing(ask)}
+
+
+# -- reading what is sent ------------------------------------------------------------------------------------
+
+
+def _named(query: Named) -> tuple[str, str, Terms]:
+    missing = [name for name in ("name", "route") if getattr(query, name) is None]
+    if missing:
+        texts = [f"a CSV body needs ?name=…&route=…: {name} is missing" for name in missing]
+        raise Invalid(texts[0], [Problem(place="query", path=n, text=t) for n, t in zip(missing, texts, strict=True)])
+    try:
+        terms = Terms.model_validate(json.loads(query.settings or "{}"))
+    except ValidationError as error:
+        problems = [
+            Problem(place="query", path=".".join(("settings", *map(str, one["loc"]))), text=one["msg"])
+            for one in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise Invalid(f"the settings do not fit: {problems[0]}", problems) from error
+    except ValueError as error:
+        raise Malformed(f"settings is not JSON: {error}") from error
+    return query.name or "", query.route or "", terms
+
+
+async def _csv(stream: AsyncIterator[bytes]) -> AsyncIterator[Sequence[Contact | BadRow]]:
+    """What a CSV body holds, in pieces that are read beside the event loop, a few milliseconds each."""
+    reader = CsvReader()
+    async for chunk in stream:
+        for start in range(0, len(chunk), _PIECE):
+            yield await asyncio.to_thread(reader.feed, chunk[start : start + _PIECE])
+    yield await asyncio.to_thread(reader.finish)
+
+
+async def _pieces(rows: Iterator[Contact | BadRow]) -> AsyncIterator[Sequence[Contact | BadRow]]:
+    while piece := await asyncio.to_thread(list, islice(rows, _ROWS)):
+        yield piece
+
+
+# -- showing -------------------------------------------------------------------------------------------------
+
+
+async def _standing(ask: Ask) -> dict[str, Any]:
+    campaigns = ask.gateway.campaigns
+    one = await campaigns.find(ask.path["campaign"])
+    standing: Standing = await campaigns.standing(one.id)
+    counts = {state: standing.states[state] for state in ("waiting", "dialling", "done", "skipped")}
+    return _shown(one) | {"counts": counts, "results": dict(standing.results), "arms": _plain(standing.arms)}
+
+
+def _plain(arms: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    return {arm: dict(states) for arm, states in sorted(arms.items())}
+
+
+def _shown(one: Campaign) -> dict[str, Any]:
+    told = one._asdict()
+    del told["next_at"]
+    return told
+
+
+def _problems(made: Created) -> list[dict[str, Any]]:
+    return [{"line": row.line, "text": row.text} for row in made.problems]
+
+
+def _contact(person: ContactRow) -> dict[str, Any]:
+    given = person.assignment
+    return {
+        "line": person.line,
+        "to": person.to_number,
+        "timezone": person.timezone,
+        "consent": person.consent,
+        "variables": person.variables,
+        "state": person.state,
+        "result": person.result,
+        "text": person.text,
+        "not_before": person.not_before or None,
+        "attempts": person.attempts,
+        "call": person.call,
+        "assignment": None
+        if given is None
+        else {"arm": given.arm, "version": given.version, "reason": given.reason, "epoch": given.epoch},
+    }
+
+
+ENDPOINTS = (create_campaign, list_all, show_campaign, list_contacts, preview, start, pause, resume, cancel)

@@ -1,0 +1,109 @@
+"""Loads campaigns with their contacts, a thousand rows at a time, and reads how they stand."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.storage.bulk import Many
+from gateway.storage.campaigns import Campaign, ContactRow
+from gateway.storage.engine import Connection, Database
+from gateway.storage.schema import campaign, contact, suppression
+
+_WRITTEN = ContactRow._fields[: ContactRow._fields.index("call")]
+_PORTION = 2_000
+
+
+class Loader:
+    """Writes the contacts of a campaign in transactions of their own, so that no call waits for a long list."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._insert = Many(database, sa.insert(contact), _WRITTEN)
+
+    async def open(self, one: Campaign) -> None:
+        """Write the campaign itself; it can be started once it is closed."""
+        await self._database.transact(lambda c: c.execute(sa.insert(campaign), one._asdict()))
+
+    async def add(self, people: Sequence[ContactRow]) -> None:
+        """Write some contacts."""
+        rows = [tuple(person)[: len(_WRITTEN)] for person in people]
+        await self._database.transact(lambda connection: self._insert(connection, rows))
+
+    async def close(self, name: str, *, contacts: int, skipped: int) -> None:
+        """Everything is written: the campaign is a draft."""
+        whole = sa.update(campaign).where(campaign.c.id == name)
+        values = {"status": "draft", "contacts": contacts, "skipped": skipped}
+        await self._database.transact(lambda connection: connection.execute(whole.values(values)))
+
+    async def drop(self, name: str) -> None:
+        """Take a campaign away that could not be loaded."""
+        some = sa.select(contact.c.line).where(contact.c.campaign == name).limit(_PORTION)
+        gone = sa.delete(contact).where(contact.c.campaign == name, contact.c.line.in_(some.scalar_subquery()))
+        while await self._database.transact(lambda connection: connection.execute(gone).rowcount):
+            pass
+        last = sa.delete(campaign).where(campaign.c.id == name)
+        await self._database.transact(lambda connection: connection.execute(last))
+
+
+async def unfinished(connection: Connection, *, before: int) -> list[str]:
+    """Campaigns whose loading began before then and never ended."""
+    stale = sa.select(campaign.c.id).where(campaign.c.status == "loading", campaign.c.created_at < before)
+    return list(await connection.scalars(stale))
+
+
+async def campaign_named(connection: Connection, name: str) -> Campaign | None:
+    """One campaign, or None."""
+    row = (await connection.execute(sa.select(campaign).where(campaign.c.id == name))).first()
+    return Campaign(*row) if row else None
+
+
+async def list_campaigns(
+    connection: Connection, *, before: int | None, limit: int, name: str | None = None, status: str | None = None
+) -> list[Campaign]:
+    """Campaigns, the newest first, from those made before ``before`` (Unix milliseconds) on."""
+    query = sa.select(campaign).order_by(campaign.c.created_at.desc(), campaign.c.id).limit(limit)
+    if before is not None:
+        query = query.where(campaign.c.created_at < before)
+    if name is not None:
+        query = query.where(campaign.c.name == name)
+    if status is not None:
+        query = query.where(campaign.c.status == status)
+    return [Campaign(*row) for row in await connection.execute(query)]
+
+
+async def count_contacts(connection: Connection, name: str) -> list[tuple[str, str | None, str | None, int]]:
+    """How many contacts of a campaign there are of each state, result and arm."""
+    columns = (contact.c.state, contact.c.result, contact.c.arm)
+    query = sa.select(*columns, sa.func.count()).where(contact.c.campaign == name).group_by(*columns)
+    return [(row[0], row[1], row[2], row[3]) for row in await connection.execute(query)]
+
+
+async def contacts_page(
+    connection: Connection, name: str, *, after: int, limit: int, state: str | None = None, result: str | None = None
+) -> list[ContactRow]:
+    """The contacts of a campaign behind the line ``after``, in the order of its list."""
+    query = sa.select(contact).where(contact.c.campaign == name, contact.c.line > after)
+    if state is not None:
+        query = query.where(contact.c.state == state)
+    if result is not None:
+        query = query.where(contact.c.result == result)
+    return [ContactRow(*row) for row in await connection.execute(query.order_by(contact.c.line).limit(limit))]
+
+
+async def all_contacts(database: Database, name: str, **which: Any) -> AsyncIterator[list[ContactRow]]:
+    """The contacts of a campaign, portion by portion; no connection is held in between."""
+    after = 0
+    while True:
+        async with database.read() as connection:
+            people = await contacts_page(connection, name, after=after, limit=_PORTION, **which)
+        if not people:
+            return
+        yield people
+        after = people[-1].line
+
+
+async def suppressed_among(connection: Connection, numbers: Sequence[str]) -> set[str]:
+    """Which of these numbers must not be called."""
+    listed = sa.select(suppression.c.number).where(suppression.c.number.in_(numbers))
+    return set(await connection.scalars(listed))
