@@ -1,10 +1,15 @@
 """Verbs of outbound calls: place one, stop and start all dialling, keep people from being called."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.progress import Progress, TextColumn
 
-from gateway.cli.terminal import AsJson, ask, out, show
+from gateway.cli.terminal import AsJson, ask, err, out, show
+
+if TYPE_CHECKING:
+    from gateway.client import GatewayClient
 
 dialing = typer.Typer(no_args_is_help=True, help="Stop and start all outbound dialling.")
 suppressions = typer.Typer(no_args_is_help=True, help="Who must not be called.")
@@ -57,9 +62,9 @@ def start_dialing() -> None:
 @suppressions.command("list")
 def list_suppressions(as_json: AsJson = False) -> None:
     """Show everybody who must not be called."""
-    answer = ask(lambda gateway: gateway.get("/suppressions"))
-    rows = [[one["number"], one["reason"], one["author"]] for one in answer["suppressions"]]
-    show(answer, as_json, *rows, head=("number", "reason", "by"))
+    everybody = _everybody()
+    rows = [[one["number"], one["reason"], one["author"]] for one in everybody]
+    show({"suppressions": everybody}, as_json, *rows, head=("number", "reason", "by"))
 
 
 @suppressions.command("add")
@@ -76,3 +81,60 @@ def remove_suppression(number: str) -> None:
     """Allow calls to a number again."""
     ask(lambda gateway: gateway.delete(f"/suppressions/{number}"))
     out.print(f"{number} may be called again")
+
+
+@suppressions.command("import")
+def import_suppressions(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="A CSV file with the columns number and, if wanted, reason."
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Never call the numbers of a file again; bad rows are told and skipped, and a repeat adds nothing."""
+    text = file.read_bytes()
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("sending", total=len(text))
+
+        def sent(done: int) -> None:
+            progress.update(task, completed=done)
+            if done == len(text):
+                progress.reset(task, total=None, description="the gateway reads and writes")
+
+        answer = ask(lambda gateway: gateway.upload("/suppressions/import", text, sent))
+    if as_json:
+        show(answer, as_json)
+        return
+    told = answer["suppression_import"]
+    for problem in told["problems"]:
+        out.print(f"line {problem['line']}: {problem['text']}", highlight=False, markup=False, soft_wrap=True)
+    if told["skipped"] > len(told["problems"]):
+        out.print(f"and {told['skipped'] - len(told['problems'])} more bad rows", highlight=False)
+    out.print(f"{told['added']} added, {told['known']} known already, {told['skipped']} skipped", highlight=False)
+
+
+@suppressions.command("export")
+def export_suppressions(file: Annotated[Path, typer.Argument(dir_okay=False, help="The CSV file to write.")]) -> None:
+    """Write everybody who must not be called to a file that `import` reads."""
+    from gateway.suppressions import written
+
+    everybody = _everybody()
+    file.write_text(written(everybody), encoding="utf-8", newline="")
+    out.print(f"{len(everybody)} numbers written to {file}", highlight=False, soft_wrap=True)
+
+
+def _everybody() -> list[dict[str, Any]]:
+    with Progress(TextColumn("reading: {task.completed} numbers"), console=err, transient=True) as progress:
+        task = progress.add_task("reading", total=None)
+
+        async def work(gateway: "GatewayClient") -> list[dict[str, Any]]:
+            found = []
+            async for one in gateway.pages("/suppressions", "suppressions", limit=1000):
+                found.append(one)
+                progress.update(task, completed=len(found))
+            return found
+
+        read: list[dict[str, Any]] = ask(work)
+    return read

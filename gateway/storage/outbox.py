@@ -94,15 +94,6 @@ class Outbox:
 
         await self._transact(work)
 
-    async def suppressions(self) -> list[dict[str, Any]]:
-        """Everybody who must not be called."""
-        try:
-            async with self._database.read() as connection:
-                rows = await connection.execute(sa.select(suppression).order_by(suppression.c.at.desc()))
-                return [dict(row._mapping) for row in rows]
-        except DOWN as error:
-            raise _away() from error
-
     async def stopped(self) -> dict[str, Any] | None:
         """Who stopped all dialling, when and why; None while it goes on."""
         async with self._database.read() as connection:

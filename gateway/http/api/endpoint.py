@@ -37,6 +37,8 @@ from gateway.wiring import Gateway
 
 _log = log.get("api")
 
+_BODY_BYTES = 64 * 1024 * 1024
+
 # An escaped NUL: an odd number of backslashes before it.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -95,7 +97,7 @@ Handler = Callable[[Ask], Awaitable[dict[str, Any] | Answer]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoint:
-    """One row of the table."""
+    """One row of the table. With ``takes_csv`` the body may be a file, sent as text/csv, and is then its bytes."""
 
     method: str
     path: str
@@ -103,6 +105,7 @@ class Endpoint:
     handler: Handler
     query: type[Body] = Nothing
     body: type[Body] | None = None
+    takes_csv: bool = False
 
     @property
     def mutates(self) -> bool:
@@ -117,11 +120,14 @@ def endpoint(
     role: Need,
     query: type[Body] = Nothing,
     body: type[Body] | None = None,
+    takes_csv: bool = False,
 ) -> Callable[[Handler], Endpoint]:
     """Make a function an endpoint of the API."""
 
     def made(handler: Handler) -> Endpoint:
-        return Endpoint(method=method, path=path, role=role, handler=handler, query=query, body=body)
+        return Endpoint(
+            method=method, path=path, role=role, handler=handler, query=query, body=body, takes_csv=takes_csv
+        )
 
     return made
 
@@ -159,12 +165,22 @@ async def _call(one: Endpoint, request: web.Request, caller: Caller, raw: bytes)
         caller=caller,
         path=request.match_info,
         query=_checked(one.query, dict(request.query), "query"),
-        body=_checked(one.body, _json(raw), "body") if one.body is not None else None,
+        body=_taken(one, request, raw),
         headers=request.headers,
         forget_tokens=request.app[DOORKEEPER].forget,
     )
     answer = await one.handler(ask)
     return answer if isinstance(answer, Answer) else Answer(body=answer)
+
+
+def _taken(one: Endpoint, request: web.Request, raw: bytes) -> Body | bytes | None:
+    if one.takes_csv and request.content_type == "text/csv":
+        return raw
+    if one.body is not None:
+        return _checked(one.body, _json(raw), "body")
+    if one.takes_csv:
+        raise Malformed("send the file itself as the body, with Content-Type: text/csv")
+    return None
 
 
 async def _once(one: Endpoint, request: web.Request, caller: Caller, raw: bytes, key: str) -> web.Response:
@@ -200,7 +216,8 @@ async def _once(one: Endpoint, request: web.Request, caller: Caller, raw: bytes,
 
 async def _body(request: web.Request) -> bytes:
     try:
-        return await request.read()
+        # A request has the limit of the outermost application, which is a webhook's.
+        return await request.clone(client_max_size=_BODY_BYTES).read()
     except web.HTTPRequestEntityTooLarge:
         raise
     except (ValueError, OSError) as error:
