@@ -12,7 +12,8 @@ from typing import Any
 
 from gateway import log
 from gateway.callee import Window, next_opening, zones_of
-from gateway.contacts import BadRow, Contact
+from gateway.contacts import Contact
+from gateway.csvfile import BadRow
 from gateway.errors import Conflict, Invalid, NotFound, Problem
 from gateway.model import LiveRoute
 from gateway.placing import Contacts

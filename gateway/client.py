@@ -1,8 +1,8 @@
 """The Python client of the HTTP API: what the command line, scripts and tests speak to a gateway with."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import aiohttp
 
@@ -22,6 +22,8 @@ from gateway.errors import (
 _KINDS: Mapping[str, type[GatewayError]] = {
     kind.code: kind for kind in (Conflict, Invalid, Malformed, Moved, NotFound, Refused, Unauthenticated, Unavailable)
 }
+
+_PIECE_BYTES = 1 << 16
 
 
 class GatewayClient:
@@ -55,6 +57,26 @@ class GatewayClient:
     async def post(self, path: str, body: Mapping[str, Any], *, key: str | None = None) -> dict[str, Any]:
         """POST a body; ``key`` is an Idempotency-Key."""
         return await self._ask("POST", path, json=dict(body), headers={"Idempotency-Key": key} if key else None)
+
+    async def upload(
+        self,
+        path: str,
+        file: BinaryIO,
+        sent: Callable[[int], None] = lambda _: None,
+        *,
+        key: str | None = None,
+        **query: str,
+    ) -> dict[str, Any]:
+        """POST a CSV file as it is read, however long it takes; ``sent`` is told how many bytes are on their way."""
+
+        async def pieces() -> AsyncIterator[bytes]:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+                sent(file.tell())
+
+        headers = {"Content-Type": "text/csv"} | ({"Idempotency-Key": key} if key else {})
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=60.0)
+        return await self._ask("POST", path, params=query, data=pieces(), headers=headers, timeout=patience)
 
     async def put(self, path: str, body: Mapping[str, Any], *, base: int | None) -> dict[str, Any]:
         """PUT a body over the revision ``base``, or create it when that is None."""

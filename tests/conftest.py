@@ -1,5 +1,6 @@
 """What the tests share: a real database of each kind, and a gateway that serves on a real port."""
 
+import io
 import os
 import socket
 import sys
@@ -229,11 +230,12 @@ class Running:
     async def api(
         self, method: str, path: str, body: Any = None, *, token: str | None = ADMIN, **headers: str
     ) -> Answer:
-        """A request to the API; header names are written with underscores."""
+        """A request to the API; header names are written with underscores, and bytes are a body as it is sent."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
-        async with self.http.request(method, f"{self.url}/api/v1{path}", json=body, headers=sent) as answer:
+        written = {"data": io.BytesIO(body)} if isinstance(body, bytes) else {"json": body}
+        async with self.http.request(method, f"{self.url}/api/v1{path}", headers=sent, **written) as answer:
             told = await answer.json()
             return Answer(status=answer.status, text="", headers=answer.headers, body=told)
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contacts import BadRow, Contact, CsvReader, missing_variables, read_csv, read_json
+from gateway.contacts import Contact, CsvReader, missing_variables, read_csv, read_json
+from gateway.csvfile import BadRow
 from gateway.errors import Invalid
 
 ADA, BEA, CLEO = "+14155550142", "+442071838750", "+390612345678"

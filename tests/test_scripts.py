@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ADMIN
-from tests.test_dialer import TO, Outbound, outbound
+from tests.outbound import TO, Outbound, outbound
 
 __all__ = ["outbound"]  # a fixture
 

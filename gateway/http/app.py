@@ -23,7 +23,6 @@ from gateway.wiring import Gateway, open_gateway
 
 _log = log.get("http")
 
-API_BYTES = 64 * 1024 * 1024
 _KEEPALIVE_SECONDS = 75.0
 _DRAIN_SECONDS = 3.0
 _COLLECT_AFTER = 10_000  # objects; the interpreter's 700 are made by three calls
@@ -40,7 +39,7 @@ def make_app(gateway: Gateway) -> web.Application:
     app.router.add_get("/readyz", _readyz)
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/openapi.json", _openapi)
-    api = web.Application(client_max_size=API_BYTES)
+    api = web.Application()
     api[GATEWAY] = gateway
     api[DOORKEEPER] = Doorkeeper(gateway)
     for one in ENDPOINTS:

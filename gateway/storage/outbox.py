@@ -186,15 +186,6 @@ class Outbox:
         was = ("scheduled", "running")
         set_status(connection, self._database, name, was=was, to="pausing", reason=reason)
 
-    async def suppressions(self) -> list[dict[str, Any]]:
-        """Everybody who must not be called."""
-        try:
-            async with self._database.read() as connection:
-                rows = await connection.execute(sa.select(suppression).order_by(suppression.c.at.desc()))
-                return [dict(row._mapping) for row in rows]
-        except DOWN as error:
-            raise _away() from error
-
     async def stopped(self) -> dict[str, Any] | None:
         """Who stopped all dialling, when and why; None while it goes on."""
         async with self._database.read() as connection:

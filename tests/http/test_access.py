@@ -27,7 +27,9 @@ def may(role: str, one: Endpoint) -> bool:
 async def test_every_endpoint_lets_in_whom_it_should(served: Running, role: str) -> None:
     secret = await token(served, role)
     for one in ENDPOINTS:
-        path = one.path.format(agent="nobody", route="nowhere", number="9", call="CA0", experiment="x", token="x", campaign="x")
+        path = one.path.format(
+            agent="nobody", route="nowhere", number="9", call="CA0", experiment="x", token="x", campaign="x"
+        )
         answer = await served.api(one.method, path, {} if one.mutates else None, token=secret)
         assert (answer.status != 403) is may(role, one), f"{one.method} {path} for {role}: {answer.status}"
         # Nobody plays Twilio's REST API here, so what asks it is unavailable.
@@ -37,7 +39,9 @@ async def test_every_endpoint_lets_in_whom_it_should(served: Running, role: str)
 @pytest.mark.parametrize("wrong", [None, "gw_wrong", ""])
 async def test_without_a_good_token_nothing_is_open(served: Running, wrong: str | None) -> None:
     for one in ENDPOINTS:
-        path = one.path.format(agent="a", route="support", number="3", call="CA0", experiment="support-1", token="x")
+        path = one.path.format(
+            agent="a", route="support", number="3", call="CA0", experiment="support-1", token="x", campaign="x"
+        )
         answer = await served.api(one.method, path, {} if one.mutates else None, token=wrong)
         assert answer.status == 401
         assert answer.headers["WWW-Authenticate"] == "Bearer"

@@ -8,7 +8,7 @@ from aiohttp import web
 from gateway.simulator.callee import Callee
 from gateway.simulator.rest import RestFaults, RestPlan, RestSide
 from tests.conftest import ACCOUNT, ADMIN, AGENTS, TOKEN, free_port, running, settings_for, write_files
-from tests.test_dialer import ROUTE
+from tests.outbound import ROUTE
 
 OVER = {"completed", "busy", "no-answer", "failed", "canceled"}
 

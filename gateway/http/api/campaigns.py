@@ -9,15 +9,16 @@ from typing import Any
 from pydantic import Field, JsonValue, ValidationError
 
 from gateway.campaigns import Created, Standing
-from gateway.contacts import BadRow, Contact, CsvReader, read_json
+from gateway.contacts import Contact, CsvReader, read_json
+from gateway.csvfile import BadRow
 from gateway.errors import Invalid, Malformed, Problem
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
+from gateway.http.api.files import read_pieces
 from gateway.http.api.paging import Page, next_cursor
 from gateway.storage.campaignbook import contacts_page, list_campaigns
 from gateway.storage.campaigns import Campaign, ContactRow
 from gateway.terms import Terms
 
-_PIECE = 16 * 1024
 _ROWS = 200
 
 
@@ -58,13 +59,13 @@ class Why(Body):
     reason: str = Field("", max_length=500)
 
 
-@endpoint("POST", "/campaigns", role="editor", query=Named, body=List, streams="text/csv")
+@endpoint("POST", "/campaigns", role="editor", query=Named, body=List, takes_csv=True)
 async def create_campaign(ask: Ask) -> Answer:
     """Keep a list of contacts, as JSON or as CSV of any length; nobody is called before it is started."""
     campaigns, author = ask.gateway.campaigns, ask.caller.name
     if ask.stream is not None:
         name, route, terms = _named(ask.query)
-        made = await campaigns.create(name, route, terms, _csv(ask.stream), author=author)
+        made = await campaigns.create(name, route, terms, read_pieces(ask.stream, CsvReader()), author=author)
     else:
         body: List = ask.body
         rows = read_json(body.contacts)
@@ -180,15 +181,6 @@ def _named(query: Named) -> tuple[str, str, Terms]:
     except ValueError as error:
         raise Malformed(f"settings is not JSON: {error}") from error
     return query.name or "", query.route or "", terms
-
-
-async def _csv(stream: AsyncIterator[bytes]) -> AsyncIterator[Sequence[Contact | BadRow]]:
-    """What a CSV body holds, in pieces that are read beside the event loop, a few milliseconds each."""
-    reader = CsvReader()
-    async for chunk in stream:
-        for start in range(0, len(chunk), _PIECE):
-            yield await asyncio.to_thread(reader.feed, chunk[start : start + _PIECE])
-    yield await asyncio.to_thread(reader.finish)
 
 
 async def _pieces(rows: Iterator[Contact | BadRow]) -> AsyncIterator[Sequence[Contact | BadRow]]:

@@ -37,6 +37,8 @@ from gateway.wiring import Gateway
 
 _log = log.get("api")
 
+_BODY_BYTES = 64 * 1024 * 1024
+
 # An escaped NUL: an odd number of backslashes before it.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -96,7 +98,7 @@ Handler = Callable[[Ask], Awaitable[dict[str, Any] | Answer]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoint:
-    """One row of the table; ``streams`` is a content type whose bodies are handed on as they come, of any size."""
+    """One row of the table. With ``takes_csv`` the body may be a file of any size, handed on as it comes."""
 
     method: str
     path: str
@@ -104,7 +106,7 @@ class Endpoint:
     handler: Handler
     query: type[Body] = Nothing
     body: type[Body] | None = None
-    streams: str = ""
+    takes_csv: bool = False
 
     @property
     def mutates(self) -> bool:
@@ -119,12 +121,14 @@ def endpoint(
     role: Need,
     query: type[Body] = Nothing,
     body: type[Body] | None = None,
-    streams: str = "",
+    takes_csv: bool = False,
 ) -> Callable[[Handler], Endpoint]:
     """Make a function an endpoint of the API."""
 
     def made(handler: Handler) -> Endpoint:
-        return Endpoint(method=method, path=path, role=role, handler=handler, query=query, body=body, streams=streams)
+        return Endpoint(
+            method=method, path=path, role=role, handler=handler, query=query, body=body, takes_csv=takes_csv
+        )
 
     return made
 
@@ -181,7 +185,7 @@ class _Sent:
 async def _sent(one: Endpoint, request: web.Request) -> _Sent:
     if not one.mutates:
         return _Sent(b"")
-    if one.streams and request.content_type == one.streams:
+    if one.takes_csv and request.content_type == "text/csv":
         return _Sent(b"", request.content.iter_any())
     return _Sent(await _body(request))
 
@@ -192,13 +196,21 @@ async def _call(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent
         caller=caller,
         path=request.match_info,
         query=_checked(one.query, dict(request.query), "query"),
-        body=_checked(one.body, _json(sent.raw), "body") if one.body is not None and sent.stream is None else None,
+        body=_taken(one, sent),
         headers=request.headers,
         stream=sent.stream,
         forget_tokens=request.app[DOORKEEPER].forget,
     )
     answer = await one.handler(ask)
     return answer if isinstance(answer, Answer) else Answer(body=answer)
+
+
+def _taken(one: Endpoint, sent: _Sent) -> Body | None:
+    if sent.stream is not None:
+        return None
+    if one.body is not None:
+        return _checked(one.body, _json(sent.raw), "body")
+    return None
 
 
 async def _once(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent, key: str) -> web.Response:
@@ -236,7 +248,8 @@ async def _once(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent
 
 async def _body(request: web.Request) -> bytes:
     try:
-        return await request.read()
+        # A request has the limit of the outermost application, which is a webhook's.
+        return await request.clone(client_max_size=_BODY_BYTES).read()
     except web.HTTPRequestEntityTooLarge:
         raise
     except (ValueError, OSError) as error:

@@ -68,7 +68,11 @@ def _operation(one: Endpoint) -> dict[str, Any]:
     if one.query is not Nothing:
         for name, schema in one.query.model_json_schema()["properties"].items():
             operation["parameters"].append({"name": name, "in": "query", "required": False, "schema": schema})
+    taken: dict[str, Any] = {}
     if one.body is not None:
-        reference = {"$ref": f"#/components/schemas/{one.body.__name__}"}
-        operation["requestBody"] = {"content": {"application/json": {"schema": reference}}}
+        taken["application/json"] = {"schema": {"$ref": f"#/components/schemas/{one.body.__name__}"}}
+    if one.takes_csv:
+        taken["text/csv"] = {"schema": {"type": "string"}}
+    if taken:
+        operation["requestBody"] = {"content": taken}
     return operation

@@ -15,5 +15,5 @@ class Page(Body):
 
 
 def next_cursor(numbers: Sequence[int | None], limit: int) -> int | None:
-    """The cursor of the page after the rows of these numbers, which were read newest first; None after the last."""
+    """The cursor of the page after the rows of these numbers, which were read in order; None after the last."""
     return numbers[-1] if len(numbers) == limit else None

@@ -8,29 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import ADMIN, FILES, NOBODY, Running, free_port, write_files
+from tests.cli.shell import gateway
+from tests.conftest import FILES, NOBODY, Running, free_port, write_files
 
 
-async def gateway(
-    served: Running | None, *words: str, folder: Path | None = None, token: str = ADMIN
-) -> tuple[int, str]:
-    """Run one command; its exit code and everything it printed."""
-    environ = {"PATH": os.environ["PATH"], "COLUMNS": "200", "NO_COLOR": "1"}
-    if served is not None:
-        environ |= {"GATEWAY_URL": served.url, "GATEWAY_TOKEN": token}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "gateway",
-        *words,
-        env=environ,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    said, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, said.decode()
+def test_help_does_not_wait_for_what_only_the_work_needs() -> None:
+    code = "import sys, gateway.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "gateway.cli" in loaded
+    assert {"numpy", "sqlalchemy", "aiohttp", "twilio"} & set(loaded) == set()
 
 
 async def test_an_operator_reads_and_changes_a_running_gateway(served: Running, tmp_path: Path) -> None:

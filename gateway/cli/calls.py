@@ -1,0 +1,43 @@
+"""Verbs of calls that were received or placed."""
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli.terminal import AsJson, ask, show
+
+group = typer.Typer(no_args_is_help=True, help="Read what became of calls.")
+
+
+@group.command("list")
+def list_calls(
+    route: str | None = None,
+    arm: str | None = None,
+    status: str | None = None,
+    number: Annotated[str | None, typer.Option(help="Either side of the call, exactly.")] = None,
+    limit: int = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show the newest calls."""
+    wanted = {"route": route, "arm": arm, "status": status, "number": number, "limit": limit}
+    answer = ask(lambda gateway: gateway.get("/calls", **wanted))
+    rows = [
+        [
+            one["id"],
+            one["from"],
+            one["route"] or "-",
+            (one["assignment"] or {}).get("arm") or "-",
+            one["served"]["version"] or one["served"]["by"],
+            one["status"],
+            str(one["duration_seconds"] or ""),
+        ]
+        for one in answer["calls"]
+    ]
+    show(answer, as_json, *rows, head=("call", "from", "route", "arm", "served by", "status", "seconds"))
+
+
+@group.command("explain")
+def explain_call(call: str, as_json: AsJson = False) -> None:
+    """Tell why a call got its arm, by drawing it again."""
+    answer = ask(lambda gateway: gateway.get(f"/calls/{call}/explain"))
+    show(answer, as_json, *[[name, str(value)] for name, value in answer["explanation"].items()], head=("", ""))

@@ -1,0 +1,61 @@
+"""What every verb shares: the terminal it prints to, and the way to the running gateway."""
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from gateway.client import GatewayClient
+
+out = Console()
+err = Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print what people see as JSON, for machines.")]
+
+
+def ask(work: "Callable[[GatewayClient], Awaitable[Any]]") -> Any:
+    """Do some work with a client of the running gateway."""
+    # The client brings aiohttp, which `--help` need not wait for.
+    from gateway.client import GatewayClient
+
+    url = os.environ.get("GATEWAY_URL", "http://127.0.0.1:8080")
+    token = os.environ.get("GATEWAY_TOKEN", "")
+
+    async def asked() -> Any:
+        async with GatewayClient(url, token) as gateway:
+            return await work(gateway)
+
+    return asyncio.run(asked())
+
+
+def show(answer: Any, as_json: bool, *rows: list[str], head: tuple[str, ...] = (), title: str | None = None) -> None:
+    """Print an answer: as JSON the whole of it, else ``rows`` as a table under ``head``."""
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        return
+    table = Table(*head, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def upload(file: Path, path: str, *, key: str | None = None, **query: str) -> Any:
+    """Send a CSV file to the gateway, with a bar that shows how far it is."""
+    with Progress(console=err, transient=True) as progress, file.open("rb") as opened:
+        size = file.stat().st_size
+        task = progress.add_task("sending", total=size)
+
+        def sent(done: int) -> None:
+            progress.update(task, completed=done)
+            if done == size:
+                progress.reset(task, total=None, description="the gateway reads and writes")
+
+        return ask(lambda gateway: gateway.upload(path, opened, sent, key=key, **query))
