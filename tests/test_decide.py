@@ -1,13 +1,27 @@
 """Who answers, and why: the split is fair, repeatable, and independent of everything else."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 from hashlib import blake2b
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gateway.decide import BUCKETS, Remembered, assign, bucket, decide, drawn, memory_key, wants_memory
-from gateway.model import Call, Experiment, Hold, LiveRoute, Route, Served, Snapshot
+from gateway.decide import (
+    BUCKETS,
+    Remembered,
+    assign,
+    block_size,
+    blocked,
+    bucket,
+    decide,
+    drawn,
+    memory_key,
+    wants_memory,
+)
+from gateway.model import Arm, Call, Experiment, Hold, LiveRoute, Route, Served, Snapshot
 from gateway.routefile import build_route
 
 SALT, OTHER_SALT = b"a salt of sixteen", b"quite another one"
@@ -259,3 +273,54 @@ def test_without_a_hold_the_assigned_version_serves() -> None:
 def test_a_number_that_no_route_names_is_unrouted() -> None:
     lost = decide(snapshot(live()), CALL._replace(to="+14155550999"), {})
     assert (lost.assignment, lost.served.by) == (None, "unrouted")
+
+
+def shares(*weights: float) -> tuple[Arm, ...]:
+    return route(dict(zip("abcdefg", weights, strict=False))).arms
+
+
+@pytest.mark.parametrize(
+    ("weights", "size"),
+    [((1, 1), 4), ((80, 20), 5), ((90, 10), 10), ((1, 1, 1), 6), ((2, 1, 1), 4), ((1, 0), 4), ((1, 6), 7)],
+)
+def test_each_block_holds_the_shares_whole(weights: tuple[float, ...], size: int) -> None:
+    arms, test = shares(*weights), experiment()
+    assert block_size(arms) == size
+    for block in range(25):
+        drawn = Counter(blocked(arms, test, "c", block * size + seat).name for seat in range(size))
+        assert all(drawn[arm.name] == pytest.approx(arm.share * size) for arm in arms)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.floats(0.02, 1), min_size=2, max_size=4))
+def test_blocks_that_cannot_hold_the_shares_hold_them_together(weights: list[float]) -> None:
+    arms = shares(*weights)
+    count = 4 * block_size(arms)
+    drawn = Counter(blocked(arms, experiment(), "c", place).name for place in range(count))
+    assert all(abs(drawn[arm.name] - arm.share * count) <= 4 for arm in arms)
+
+
+def test_a_block_is_drawn_anew_for_every_campaign_epoch_and_experiment() -> None:
+    arms = shares(1, 1)
+
+    def order(campaign: str, test: Experiment) -> str:
+        return "".join(blocked(arms, test, campaign, place).name for place in range(40))
+
+    orders = {
+        order("c", experiment()),
+        order("d", experiment()),
+        order("c", experiment(epoch=2)),
+        order("c", experiment(salt=b"another")),
+    }
+    assert len(orders) == 4
+    assert order("c", experiment()) == order("c", experiment())
+
+
+def test_every_order_of_a_block_comes_up_as_often() -> None:
+    arms = shares(1, 1)
+    orders = Counter(
+        "".join(blocked(arms, experiment(), f"c{number}", place).name for place in range(4)) for number in range(3000)
+    )
+    assert len(orders) == 6
+    # Chi-squared with 5 degrees of freedom: 20.5 is passed by chance once in a thousand.
+    assert sum((count - 500) ** 2 / 500 for count in orders.values()) < 20.5
