@@ -6,7 +6,7 @@ and anybody who knows the salt can recompute it.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -57,11 +57,11 @@ def memory_key(experiment: Experiment, caller: str) -> bytes:
 def wants_memory(live: LiveRoute, call: Call) -> bool:
     """Whether this call's arm depends on what its caller was given before."""
     return (
-        live.experiment is not None
+        (test := live.test) is not None
         and live.route.unit == "caller"
         and call.other not in live.route.test_numbers
         and not is_withheld(call.other)
-        and _covered(live.route, live.experiment, call.other)
+        and _covered(live.route, test, call.other)
     )
 
 
@@ -104,7 +104,7 @@ def serve(live: LiveRoute, assignment: Assignment, holds: Mapping[str, Hold], *,
 
 def assign(live: LiveRoute, call: Call, *, remembered: Remembered | None = None) -> Assignment:
     """The arm of a call on its route: forced, uncovered, remembered or drawn, in this order."""
-    route, experiment = live.route, live.experiment
+    route, experiment = live.route, live.test
     if experiment is None:
         arm = route.arm(route.winner or "a")
         return Assignment(
@@ -142,7 +142,7 @@ def assign_contact(live: LiveRoute, *, campaign: str, place: int, number: str) -
 
     ``place`` counts the contacts of the campaign from 0; the arm is that of the place in its permuted block.
     """
-    route, experiment = live.route, live.experiment
+    route, experiment = live.route, live.test
     if experiment is None:
         arm = route.arm(route.winner or "a")
         reason: Reason = "winner" if route.winner else "off"
@@ -188,6 +188,16 @@ def blocked(arms: Sequence[Arm], experiment: Experiment, campaign: str, place: i
         if rank < math.floor(upper * last + 0.5) - math.floor(upper * first + 0.5):
             return arm
     return next(arm for arm in reversed(arms) if arm.share)
+
+
+def weighted(arms: Sequence[Arm], shares: Mapping[str, float]) -> tuple[Arm, ...]:
+    """The arms with other shares, which sum to 1; an arm that is not named has none."""
+    upper, made = 0.0, []
+    for arm in arms:
+        share = shares.get(arm.name, 0.0)
+        upper += share
+        made.append(replace(arm, weight=share, share=share, upper=round(BUCKETS * upper)))
+    return tuple(made)
 
 
 def held(route: Route, hold: Hold) -> Served:

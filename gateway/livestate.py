@@ -7,19 +7,21 @@ import asyncio
 import gc
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from gateway import log
+from gateway.decide import weighted
 from gateway.errors import Unavailable
 from gateway.model import Experiment, Hold, LiveRoute, Snapshot, Version
 from gateway.routefile import build_route, build_versions
 from gateway.storage.bootfile import BootFile, Entry
 from gateway.storage.engine import DOWN, Database
+from gateway.storage.experiments import open_experiments
 from gateway.storage.revisions import (
     Revision,
     list_holds,
     live_revisions,
     newest_publication,
-    open_experiments,
     revision_of,
 )
 
@@ -48,8 +50,10 @@ def advance(
     for revision in changed:
         if revision.body is None:
             continue
-        route = build_route(revision.name, revision.body)
-        live = LiveRoute(route=route, revision=revision.number, experiment=experiments.get(revision.name))
+        route, test = build_route(revision.name, revision.body), experiments.get(revision.name)
+        if test is not None and test.shares is not None:
+            route = replace(route, arms=weighted(route.arms, test.shares))
+        live = LiveRoute(route=route, revision=revision.number, experiment=test)
         routes[revision.name] = live
         if route.direction == "inbound":
             numbers.update(dict.fromkeys(route.numbers, live))

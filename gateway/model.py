@@ -89,7 +89,7 @@ class Experiment:
     """The time an A/B test is on. ``salt`` draws the arm, ``coverage_salt`` who takes part at all.
 
     ``memory`` is the epoch since which sticky callers are remembered: a change of versions or parameters
-    moves it on, a change of weights does not.
+    moves it on, a change of weights does not. ``shares`` are those of a ramp's step, None for the route's own.
     """
 
     id: str
@@ -104,6 +104,8 @@ class Experiment:
     memory: int
     opened_at: int
     closed_at: int | None = None
+    starts_at: int | None = None
+    shares: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +115,12 @@ class LiveRoute:
     route: Route
     revision: int
     experiment: Experiment | None = None
+
+    @property
+    def test(self) -> Experiment | None:
+        """The experiment that calls take part in: the open one, unless its time has not come."""
+        open_ = self.experiment
+        return None if open_ is None or open_.status == "scheduled" else open_
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gateway import log
 from gateway.errors import Conflict, Invalid, Moved, NotFound, Problem, Refused
 from gateway.livestate import LiveState
 from gateway.model import Experiment, Route, Snapshot, Target, Version
+from gateway.registration import digest_of, ramp_shares, record_of
 from gateway.routefile import (
     build_route,
     build_versions,
@@ -30,15 +32,20 @@ from gateway.routefile import (
 )
 from gateway.storage.access import add_audit
 from gateway.storage.engine import Connection, Database
+from gateway.storage.experiments import (
+    add_epochs,
+    add_events,
+    add_experiments,
+    close_experiments,
+    duration_cap,
+    epoch_row,
+    experiment_numbers,
+)
 from gateway.storage.revisions import (
     Key,
     Revision,
-    add_epochs,
-    add_experiments,
     add_publication,
     add_revisions,
-    close_experiments,
-    experiment_numbers,
     history,
     live_of,
     live_revisions,
@@ -87,7 +94,7 @@ class Change:
     action: str  # create | update | remove | keep
     base: int
     lines: tuple[str, ...] = ()
-    test: str = ""  # what happens to the route's experiment: opens | closes | new epoch
+    test: str = ""  # what happens to the route's experiment: opens | closes | new epoch | amends
     unexported: str = ""
 
     @property
@@ -114,7 +121,14 @@ class _Consequences:
     closed: list[str] = field(default_factory=list)
     winners: dict[str, str] = field(default_factory=dict)
     epochs: list[dict[str, Any]] = field(default_factory=list)
+    records: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
 
+
+# Where durations are cut is read from the calls of the fourteen days before a test.
+_CAP_MS = 14 * 24 * 60 * 60 * 1000
+# A publication that opens more tests than these takes the default for the rest: each asks for a search.
+_CAPS = 20
 
 Progress = Callable[[int, int], None]
 
@@ -225,9 +239,14 @@ class Publishing:
         state: LiveState,
         *,
         secret: Callable[[str], str],
+        outcome_window: int,
         wall: Callable[[], int],
     ) -> None:
-        """``secret`` gives the text of an environment variable that a target names, or raises LookupError."""
+        """``secret`` gives the text of an environment variable that a target names, or raises LookupError.
+
+        ``outcome_window`` is how many seconds after its end a call's outcome is waited for.
+        """
+        self._outcome_window = outcome_window
         self._database = database
         self._state = state
         self._secret = secret
@@ -358,7 +377,7 @@ class Publishing:
             old = live.get((kind, name))
             before = old.body if old else None
             action = _action(before, body)
-            test = self._test(kind, name, body) if action not in ("keep", "create") else ""
+            test = self._test(kind, name, before, body) if action not in ("keep", "create") else ""
             if action == "create" and kind == "route" and body and build_route(name, body).enabled:
                 test = "opens"
             unexported = f"{old.author}: {old.message or old.door}" if old and not old.in_folder else ""
@@ -375,7 +394,7 @@ class Publishing:
             )
         return changes
 
-    def _test(self, kind: str, name: str, body: dict[str, Any] | None) -> str:
+    def _test(self, kind: str, name: str, before: dict[str, Any] | None, body: dict[str, Any] | None) -> str:
         live = self._state.snapshot.routes.get(name) if kind == "route" else None
         new = build_route(name, body) if kind == "route" and body is not None else None
         open_ = live.experiment if live else None
@@ -389,7 +408,10 @@ class Publishing:
                     f'route "{name}": the {what} of experiment {open_.id} cannot change from "{old}" to "{wanted}" '
                     "while it is open; switch the test off first, which closes it"
                 )
-        return "" if same_epoch(live.route, new) else "new epoch"
+        # The live route may stand on a step of its ramp; what was written is compared.
+        if not same_epoch(build_route(name, before) if before else live.route, new):
+            return "new epoch"
+        return "" if dict(live.route.plan) == dict(new.plan) else "amends"
 
     async def _write(
         self,
@@ -423,7 +445,7 @@ class Publishing:
             for change in changed
         ]
         await add_revisions(connection, self._database, added)
-        await self._write_experiments(connection, changed, draft, now)
+        await self._write_experiments(connection, changed, draft, author, now)
         await add_audit(
             connection,
             at=now,
@@ -441,13 +463,14 @@ class Publishing:
         )
 
     async def _write_experiments(
-        self, connection: Connection, changed: Sequence[Change], draft: Draft, now: int
+        self, connection: Connection, changed: Sequence[Change], draft: Draft, author: Author, now: int
     ) -> None:
         tested = [change for change in changed if change.test]
         if not tested:
             return
         opening = [change.name for change in tested if change.test == "opens"]
         numbers = await experiment_numbers(connection, opening)
+        caps = {name: await duration_cap(connection, name, since=now - _CAP_MS) for name in opening[:_CAPS]}
         found = _Consequences()
         revisions = {change.name: change.base + 1 for change in tested}
         plans: dict[str, Any] = {}
@@ -458,68 +481,76 @@ class Publishing:
                 route = build_route(change.name, body) if body is not None else None
                 if route is not None:
                     plans[change.name] = dict(route.plan)
+                if change.test == "opens" and route is not None:
+                    record = self._record(route, caps.get(change.name))
+                    found.records[change.name] = record, digest_of(record)
+                    plans[change.name]["cap_seconds"] = record["cap_seconds"]
                 self._consequence(change, route, numbers.get(change.name, 0), revisions[change.name], now, found)
+            for event in found.events:
+                event |= {"at": now, "author": author.name, "reason": author.message}
 
         await asyncio.to_thread(gather)
-        await add_experiments(connection, found.opened, revisions=revisions, plans=plans)
+        await add_experiments(connection, found.opened, revisions=revisions, plans=plans, records=found.records)
         await add_epochs(connection, found.epochs)
         closing = {one: revisions[one.rpartition("-")[0]] for one in found.closed}
         await close_experiments(connection, found.closed, at=now, revisions=closing, winners=found.winners)
+        await add_events(connection, found.events)
 
     def _consequence(
         self, change: Change, route: Route | None, last: int, revision: int, now: int, found: _Consequences
     ) -> None:
         live = self._state.snapshot.routes.get(change.name)
         open_ = live.experiment if live else None
+        detail: dict[str, Any] = {"revision": revision, "lines": list(change.lines)}
         if change.test == "closes" and open_ is not None:
             found.closed.append(open_.id)
             if route is not None and route.winner:
                 found.winners[open_.id] = route.winner
+            winner = route.winner if route is not None else None
+            found.events.append({"experiment": open_.id, "kind": "stopped", "detail": detail | {"winner": winner}})
             return
         if route is None:
             return
         if change.test == "opens":
-            one = Experiment(
-                id=f"{route.name}-{last + 1}",
-                route=route.name,
-                number=last + 1,
-                name=route.test_name,
-                unit=route.unit,
-                status="running",
-                salt=secrets.token_bytes(16),
-                coverage_salt=secrets.token_bytes(16),
-                epoch=1,
-                memory=1,
-                opened_at=now,
-            )
+            one = _opened(route, last + 1, now)
             found.opened.append(one)
-            found.epochs.append(_epoch(route, one.id, number=1, memory=1, revision=revision, now=now))
+            epoch = epoch_row(route, one.id, number=1, memory=1, revision=revision, now=now, shares=one.shares)
+            found.epochs.append(epoch)
+            kind = "scheduled" if one.status == "scheduled" else "started"
+            _, digest = found.records[route.name]
+            found.events.append({"experiment": one.id, "kind": kind, "detail": detail | {"digest": digest}})
         elif open_ is not None and live is not None:
-            number = open_.epoch + 1
-            memory = open_.memory if same_memory(live.route, route) else number
-            found.epochs.append(_epoch(route, open_.id, number=number, memory=memory, revision=revision, now=now))
+            found.events.append({"experiment": open_.id, "kind": "amended", "detail": detail})
+            if change.test == "new epoch":
+                number = open_.epoch + 1
+                memory = open_.memory if same_memory(live.route, route) else number
+                found.epochs.append(
+                    epoch_row(route, open_.id, number=number, memory=memory, revision=revision, now=now)
+                )
+
+    def _record(self, route: Route, cap_seconds: int | None) -> dict[str, Any]:
+        return record_of(route, cap_seconds=cap_seconds, outcome_window=self._outcome_window)
 
 
-def _epoch(route: Route, experiment: str, *, number: int, memory: int, revision: int, now: int) -> dict[str, Any]:
-    arms = [
-        {
-            "arm": arm.name,
-            "version": arm.version,
-            "weight": arm.weight,
-            "share": arm.share,
-            "upper": arm.upper,
-            "parameters": dict(arm.parameters),
-        }
-        for arm in route.arms
-    ]
-    return {
-        "experiment": experiment,
-        "number": number,
-        "memory": memory,
-        "began_at": now,
-        "revision": revision,
-        "arms": arms,
-    }
+def _opened(route: Route, number: int, now: int) -> Experiment:
+    start = route.plan.get("start")
+    starts_at = round(datetime.fromisoformat(start).timestamp() * 1000) if start else None
+    ramp = route.plan.get("ramp")
+    return Experiment(
+        id=f"{route.name}-{number}",
+        route=route.name,
+        number=number,
+        name=route.test_name,
+        unit=route.unit,
+        status="scheduled" if starts_at is not None and starts_at > now else "running",
+        salt=secrets.token_bytes(16),
+        coverage_salt=secrets.token_bytes(16),
+        epoch=1,
+        memory=1,
+        opened_at=now,
+        starts_at=starts_at,
+        shares=ramp_shares(route.arms, ramp, 0) if ramp else None,
+    )
 
 
 def _action(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:

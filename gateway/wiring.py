@@ -16,6 +16,7 @@ from gateway.carrier.client import Carrier, open_carrier
 from gateway.carrier.signature import Keyring, Verifier
 from gateway.dialer import Dialer, Owner
 from gateway.errors import Invalid, Problem, Unavailable
+from gateway.experiments import Experiments
 from gateway.livestate import LiveState
 from gateway.log import Throttle
 from gateway.model import Event, Parameters, Target
@@ -26,11 +27,11 @@ from gateway.storage.attempts import Limits
 from gateway.storage.bootfile import BootFile
 from gateway.storage.callbook import call_of, events_of, open_calls
 from gateway.storage.engine import AWAY, DOWN, Database
+from gateway.storage.experiments import lock_matured
 from gateway.storage.journal import Journal
 from gateway.storage.ledger import Ledger
 from gateway.storage.migrate import migrate
 from gateway.storage.outbox import Outbox
-from gateway.storage.revisions import lock_matured
 from gateway.storage.rows import CallRow
 from gateway.storage.works import BATCH_LIMIT, Rules
 from gateway.switchboard import Switchboard, Voice
@@ -42,6 +43,7 @@ MATURE_SECONDS = 5.0
 SWEEP_SECONDS = 60.0
 DRIFT_SECONDS = 60.0
 TIDY_SECONDS = 3600.0
+LEAD_SECONDS = 5.0
 REFUSALS_TOLD = 5  # in a second: to say what is wrong with a forged request costs more than to answer a good one
 # A call whose end nobody told is asked about after ten minutes, and given up after a day.
 _ASK_AFTER = 10 * 60_000
@@ -85,6 +87,7 @@ class Gateway:
     ledger: Ledger
     state: LiveState
     publishing: Publishing
+    experiments: Experiments
     switchboard: Switchboard
     verifier: Verifier | None
     carrier: Carrier | None
@@ -132,12 +135,20 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             holds=lambda: state.holds,
             wall=wall,
         )
+        publishing = Publishing(
+            database,
+            state,
+            secret=os.environ.__getitem__,
+            outcome_window=settings.experiments.outcome_window,
+            wall=wall,
+        )
         gateway = Gateway(
             settings=settings,
             database=database,
             ledger=ledger,
             state=state,
-            publishing=Publishing(database, state, secret=os.environ.__getitem__, wall=wall),
+            publishing=publishing,
+            experiments=Experiments(database, state, publishing, blocked=_not_blocked, wall=wall),
             switchboard=Switchboard(
                 ledger=ledger,
                 book=Book(database=database, outbox=outbox),
@@ -177,6 +188,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             asyncio.create_task(_every(MATURE_SECONDS, lambda: _mature(gateway))),
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(gateway))),
             asyncio.create_task(_every(DRIFT_SECONDS, lambda: look_for_drift(gateway))),
+            asyncio.create_task(_every(LEAD_SECONDS, lambda: gateway.experiments.lead(_not_judged))),
             asyncio.create_task(_every(TIDY_SECONDS, gateway.campaigns.tidy)),
         ]
         if gateway.carrier is not None:
@@ -188,6 +200,14 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             tasks.append(asyncio.create_task(_migrate_later(gateway)))
         stack.push_async_callback(_cancel, tasks)
         yield gateway
+
+
+async def _not_blocked(name: str) -> str | None:
+    return None
+
+
+async def _not_judged(name: str) -> None:
+    return None
 
 
 async def _nothing_to_end(sid: str) -> None:

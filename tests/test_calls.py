@@ -138,8 +138,13 @@ def test_whether_a_call_was_answered(events: list[Event], answered: bool | None)
 
 def test_events_of_other_kinds_are_for_the_timeline_only() -> None:
     leg = Event(call="CA1", key="child:CA2:completed", kind="leg", at=1, data={"status": "completed", "duration": 3})
-    machine = Event(call="CA1", key="amd", kind="amd", at=1, data={"answered_by": "human"})
-    assert derive("ringing", [leg, machine]) == derive("ringing", [])
+    assert derive("ringing", [leg]) == derive("ringing", [])
+
+
+def test_who_answered_is_told_by_the_detection() -> None:
+    machine = Event(call="CA1", key="amd", kind="amd", at=1, data={"answered_by": "machine_end_beep"})
+    assert derive("planned", [machine]).answered_by == "machine_end_beep"
+    assert derive("planned", []).answered_by is None
 
 
 # -- who served, and whether the agent asked for a person --------------------------------------------------

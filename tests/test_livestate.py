@@ -17,7 +17,9 @@ def opened(database: Database, folder: Path) -> LiveState:
 async def test_another_process_publishes_and_this_one_follows(database: Database, tmp_path: Path) -> None:
     ours, theirs = opened(database, tmp_path / "a"), opened(database, tmp_path / "b")
     (tmp_path / "b").mkdir()
-    publishing = Publishing(database, theirs, secret=os.environ.__getitem__, wall=lambda: 1_795_000_000_000)
+    publishing = Publishing(
+        database, theirs, secret=os.environ.__getitem__, wall=lambda: 1_795_000_000_000, outcome_window=3600
+    )
     await publishing.publish(read_files(FILES), Author(name="kim", door="files"))
     assert ours.snapshot.routes == {}
     assert await ours.refresh() is True
@@ -42,7 +44,9 @@ async def test_another_process_publishes_and_this_one_follows(database: Database
 
 async def test_a_folder_removes_only_when_it_is_told_to(database: Database, tmp_path: Path) -> None:
     state = opened(database, tmp_path)
-    publishing = Publishing(database, state, secret=os.environ.__getitem__, wall=lambda: 1_795_000_000_000)
+    publishing = Publishing(
+        database, state, secret=os.environ.__getitem__, wall=lambda: 1_795_000_000_000, outcome_window=3600
+    )
     author = Author(name="kim", door="files")
     await publishing.publish(read_files(FILES), author)
     fewer = {place: text for place, text in FILES.items() if place != "routes/sales.toml"}

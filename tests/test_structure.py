@@ -34,6 +34,8 @@ FLOORS = {
     "gateway.placing": 4,
     "gateway.results": 4,
     "gateway.routefile": 4,
+    "gateway.registration": 4,
+    "gateway.experiments": 5,
     "gateway.publishing": 5,
     "gateway.dialer": 5,
     "gateway.campaigns": 5,

@@ -220,6 +220,7 @@ def _strangers(test: Mapping[str, Any], arms: Mapping[str, Any]) -> Iterator[Fau
     named: list[tuple[str, Any]] = [(f"split.{arm}", arm) for arm in _table(test, "split")]
     named += [(f"test_numbers.{number}", arm) for number, arm in _table(test, "test_numbers").items()]
     named.append(("winner", test.get("winner")))
+    named.append(("plan.ramp.arm", _table(_table(test, "plan"), "ramp").get("arm")))
     for path, arm in named:
         # That arm a is missing from versions is a sentence of its own.
         if isinstance(arm, str) and arm not in arms and arm != "a":

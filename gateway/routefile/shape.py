@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from gateway.metrics import FIELD_PREFIX, METRICS
+from gateway.settings import parse_duration
 from gateway.targets import flatten, read_target
 from gateway.targets.kind import E164
 
@@ -78,6 +79,11 @@ def _stratum(name: str) -> str:
     if name in _STRATA or (name.startswith("var:") and name != "var:"):
         return name
     raise ValueError(f'there is no stratum "{name}"; write one of {", ".join(_STRATA)}, or var:<name>')
+
+
+def _span(text: str) -> str:
+    parse_duration(text)
+    return text
 
 
 def _moment(value: Any) -> Any:
@@ -170,6 +176,23 @@ class Guardrail(_Judged):
     margin: float = Field(ge=0)
 
 
+class Ramp(_Table):
+    """How an arm comes to its share, step by step, in percent of the calls; ``hold`` is how long each step lasts.
+
+    The last step lasts; the other arms share the rest by their weights.
+    """
+
+    arm: ArmName
+    percent: list[Annotated[float, Field(gt=0, le=100)]] = Field(min_length=1, max_length=20)
+    hold: Annotated[str, AfterValidator(_span)]
+
+    @model_validator(mode="after")
+    def _rises(self) -> "Ramp":
+        if sorted(set(self.percent)) != self.percent:
+            raise ValueError("percent must rise from step to step, as in [1, 5, 10, 25, 50]")
+        return self
+
+
 class Plan(_Table):
     """What is settled before a test starts."""
 
@@ -180,7 +203,12 @@ class Plan(_Table):
     strata: list[Annotated[str, AfterValidator(_stratum)]] | None = None
     alpha: Level | None = None
     power: Level | None = None
+    baseline: float | None = None
+    sd: float | None = Field(None, gt=0)
     n_max: int | None = Field(None, ge=1)
+    per_arm: int | None = Field(None, ge=1)
+    on_harm: Literal["alarm", "pause"] | None = None
+    ramp: Ramp | None = None
     start: Moment | None = None
     end: Moment | None = None
 
@@ -239,6 +267,7 @@ TABLES: Mapping[type[BaseModel], Mapping[str, type[BaseModel]]] = {
         "ab_test.plan": Plan,
         "ab_test.plan.primary": Primary,
         "ab_test.plan.guardrails": Guardrail,
+        "ab_test.plan.ramp": Ramp,
     },
     Agent: {"": Agent, "versions": Version},
 }

@@ -1,4 +1,4 @@
-"""What is published: numbered, immutable revisions of routes and agents, experiments with their epochs, holds."""
+"""What is published: numbered, immutable revisions of routes and agents, and holds."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.model import Experiment, Hold
+from gateway.model import Hold
 from gateway.storage.engine import Database
-from gateway.storage.schema import epoch, experiment, head, hold, live, publication, revision
+from gateway.storage.schema import head, hold, live, publication, revision
 
 Key = tuple[str, str]
 """What a revision is of: its kind (``route`` or ``agent``) and its name."""
 
 # SQLite takes some 32,000 parameters in one statement; this stays far below, also with two a key.
-_CHUNK = 1000
+CHUNK = 1000
 
 
 class Revision(NamedTuple):
@@ -54,18 +54,18 @@ async def live_revisions(connection: AsyncConnection, since: int = 0) -> list[Re
         )
         .where(live.c.publication > since)
     )
-    return [Revision(*row) async for row in _streamed(connection, query)]
+    return [Revision(*row) async for row in streamed(connection, query)]
 
 
-async def _write_all(connection: AsyncConnection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
+async def write_all(connection: AsyncConnection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
     """Execute a statement for every row, some hundreds at a time: between these the event loop answers calls."""
-    for start in range(0, len(rows), _CHUNK):
-        await connection.execute(statement, rows[start : start + _CHUNK])
+    for start in range(0, len(rows), CHUNK):
+        await connection.execute(statement, rows[start : start + CHUNK])
 
 
-async def _streamed(connection: AsyncConnection, query: Any) -> AsyncIterator[Any]:
+async def streamed(connection: AsyncConnection, query: Any) -> AsyncIterator[Any]:
     """The rows of a query some hundreds at a time: between these the event loop answers calls."""
-    async for part in (await connection.stream(query)).partitions(_CHUNK):
+    async for part in (await connection.stream(query)).partitions(CHUNK):
         for row in part:
             yield row
 
@@ -74,7 +74,7 @@ async def live_of(connection: AsyncConnection, keys: Iterable[Key]) -> dict[Key,
     """The live revisions of some things, with who published them and why."""
     found: dict[Key, Revision] = {}
     wanted = list(keys)
-    for start in range(0, len(wanted), _CHUNK):
+    for start in range(0, len(wanted), CHUNK):
         rows = await connection.execute(
             _with_author()
             .join(
@@ -83,7 +83,7 @@ async def live_of(connection: AsyncConnection, keys: Iterable[Key]) -> dict[Key,
                 & (live.c.name == revision.c.name)
                 & (live.c.number == revision.c.number),
             )
-            .where(sa.tuple_(live.c.kind, live.c.name).in_(wanted[start : start + _CHUNK]))
+            .where(sa.tuple_(live.c.kind, live.c.name).in_(wanted[start : start + CHUNK]))
         )
         found |= {(row.kind, row.name): Revision(**row._mapping) for row in rows}
     return found
@@ -134,14 +134,14 @@ async def add_revisions(connection: AsyncConnection, database: Database, added: 
     """Write revisions and make them live."""
     columns = ("kind", "name", "number", "publication", "body", "in_folder")
     rows = [{name: getattr(one, name) for name in columns} for one in added]
-    await _write_all(connection, sa.insert(revision), rows)
+    await write_all(connection, sa.insert(revision), rows)
     put = database.insert(live)
     put = put.on_conflict_do_update(
         index_elements=list(live.primary_key),
         set_={"number": put.excluded.number, "publication": put.excluded.publication},
     )
     keys = ("kind", "name", "number", "publication")
-    await _write_all(connection, put, [{name: row[name] for name in keys} for row in rows])
+    await write_all(connection, put, [{name: row[name] for name in keys} for row in rows])
 
 
 async def mark_in_folder(connection: AsyncConnection, keys: Iterable[tuple[str, str, int]]) -> None:
@@ -158,124 +158,6 @@ async def mark_in_folder(connection: AsyncConnection, keys: Iterable[tuple[str, 
             .values(in_folder=True),
             rows,
         )
-
-
-async def open_experiments(connection: AsyncConnection, routes: Sequence[str] | None = None) -> dict[str, Experiment]:
-    """The open experiment of each route (of all by default), at its newest epoch, by route."""
-    other = epoch.alias()
-    newest = sa.select(sa.func.max(other.c.number)).where(other.c.experiment == experiment.c.id).correlate(experiment)
-    query = (
-        sa.select(experiment, epoch.c.number.label("epoch_number"), epoch.c.memory)
-        .select_from(experiment)
-        .join(epoch, (epoch.c.experiment == experiment.c.id) & (epoch.c.number == newest.scalar_subquery()))
-        .where(experiment.c.closed_at.is_(None))
-    )
-    if routes is None:
-        return {row.route: _experiment(row) async for row in _streamed(connection, query)}
-    found: dict[str, Experiment] = {}
-    for start in range(0, len(routes), _CHUNK):
-        chunk = query.where(experiment.c.route.in_(routes[start : start + _CHUNK]))
-        found |= {row.route: _experiment(row) for row in await connection.execute(chunk)}
-    return found
-
-
-def _experiment(row: Any) -> Experiment:
-    return Experiment(
-        id=row.id,
-        route=row.route,
-        number=row.number,
-        name=row.name,
-        unit=row.unit,
-        status=row.status,
-        salt=row.salt,
-        coverage_salt=row.coverage_salt,
-        epoch=row.epoch_number,
-        memory=row.memory,
-        opened_at=row.opened_at,
-        closed_at=row.closed_at,
-    )
-
-
-async def experiment_numbers(connection: AsyncConnection, routes: Sequence[str]) -> dict[str, int]:
-    """The number of the last experiment of each route that ever had one."""
-    numbers: dict[str, int] = {}
-    for start in range(0, len(routes), _CHUNK):
-        rows = await connection.execute(
-            sa.select(experiment.c.route, sa.func.max(experiment.c.number).label("number"))
-            .where(experiment.c.route.in_(routes[start : start + _CHUNK]))
-            .group_by(experiment.c.route)
-        )
-        numbers |= {row.route: row.number for row in rows}
-    return numbers
-
-
-async def add_experiments(
-    connection: AsyncConnection,
-    opened: Sequence[Experiment],
-    *,
-    revisions: dict[str, int],
-    plans: dict[str, Any],
-) -> None:
-    """Write newly opened experiments; ``revisions`` and ``plans`` are by route."""
-    columns = ("id", "route", "number", "name", "unit", "status", "salt", "coverage_salt", "opened_at")
-    rows = [
-        {name: getattr(one, name) for name in columns}
-        | {"opened_revision": revisions[one.route], "plan": plans[one.route] or None}
-        for one in opened
-    ]
-    await _write_all(connection, sa.insert(experiment), rows)
-
-
-async def add_epochs(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
-    """Write epochs: rows of ``experiment, number, memory, began_at, revision, arms``."""
-    await _write_all(connection, sa.insert(epoch), rows)
-
-
-async def close_experiments(
-    connection: AsyncConnection, ids: Sequence[str], *, at: int, revisions: dict[str, int], winners: dict[str, str]
-) -> None:
-    """End assignment in experiments; their outcomes still count until the last window has closed."""
-    for one in ids:
-        await connection.execute(
-            sa.update(experiment)
-            .where(experiment.c.id == one)
-            .values(status="maturing", closed_at=at, closed_revision=revisions[one], winner=winners.get(one))
-        )
-
-
-async def lock_matured(connection: AsyncConnection, *, closed_before: int, now: int) -> list[str]:
-    """Lock the results of experiments whose last outcome window has closed; returns their ids."""
-    rows = await connection.execute(
-        sa.update(experiment)
-        .where(experiment.c.status == "maturing", experiment.c.closed_at <= closed_before)
-        .values(status="stopped", locked_at=now)
-        .returning(experiment.c.id)
-    )
-    return list(rows.scalars())
-
-
-async def list_experiments(connection: AsyncConnection, name: str | None = None) -> list[dict[str, Any]]:
-    """Experiments, newest first, each with its epochs; one of them when ``name`` is its id."""
-    query = sa.select(experiment).order_by(experiment.c.opened_at.desc(), experiment.c.id.desc())
-    if name is not None:
-        query = query.where(experiment.c.id == name)
-    found = [dict(row._mapping) for row in await connection.execute(query)]
-    epochs: dict[str, list[dict[str, Any]]] = {}
-    for row in await connection.execute(sa.select(epoch).order_by(epoch.c.experiment, epoch.c.number)):
-        epochs.setdefault(row.experiment, []).append(dict(row._mapping))
-    return [one | {"epochs": epochs.get(one["id"], [])} for one in found]
-
-
-async def epoch_of(connection: AsyncConnection, name: str, number: int) -> dict[str, Any] | None:
-    """One epoch of an experiment with its experiment's salts, or None; for recomputing an assignment."""
-    row = (
-        await connection.execute(
-            sa.select(epoch, experiment.c.salt, experiment.c.coverage_salt)
-            .join(experiment, experiment.c.id == epoch.c.experiment)
-            .where(epoch.c.experiment == name, epoch.c.number == number)
-        )
-    ).first()
-    return dict(row._mapping) if row else None
 
 
 async def list_holds(connection: AsyncConnection) -> dict[str, Hold]:

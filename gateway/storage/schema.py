@@ -71,6 +71,10 @@ experiment = sa.Table(
     sa.Column("locked_at", sa.BigInteger),
     sa.Column("winner", sa.Text),
     sa.Column("plan", _Json),
+    sa.Column("starts_at", sa.BigInteger),
+    sa.Column("record", _Json),  # what was settled before the first call, frozen
+    sa.Column("digest", sa.Text),  # of the record
+    sa.Column("deleted_at", sa.BigInteger),
     sa.UniqueConstraint("route", "number"),
 )
 # At most one open experiment per route, whoever opens it.
@@ -91,6 +95,30 @@ epoch = sa.Table(
     sa.Column("began_at", sa.BigInteger, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("arms", _Json, nullable=False),
+    sa.Column("shares", _Json),  # of a ramp's step; null: the route's own
+)
+
+# What was done to an experiment, by whom and why.
+experiment_event = sa.Table(
+    "experiment_event",
+    metadata,
+    sa.Column("seq", _Serial, primary_key=True, autoincrement=True),
+    sa.Column("experiment", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("detail", _Json, nullable=False),
+)
+sa.Index("experiment_event_of", experiment_event.c.experiment, experiment_event.c.seq)
+
+# Who does the work that one process does for all; whoever finds it run out takes it over.
+lease = sa.Table(
+    "lease",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("until", sa.BigInteger, nullable=False),
 )
 
 hold = sa.Table(

@@ -50,7 +50,7 @@ async def opened(folder: Path) -> AsyncIterator[tuple[LiveState, Publishing]]:
     database = Database(f"sqlite:///{folder / 'gateway.db'}")
     await migrate(database)
     state = LiveState(database, BootFile(folder / "live.jsonl"), wall=wall_clock)
-    yield state, Publishing(database, state, secret=str, wall=wall_clock)
+    yield state, Publishing(database, state, secret=str, wall=wall_clock, outcome_window=3600)
     await database.close()
 
 

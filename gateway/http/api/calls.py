@@ -13,7 +13,7 @@ from gateway.phone import is_withheld
 from gateway.placing import Wanted as Placed
 from gateway.placing import new_attempt_id
 from gateway.storage.callbook import Filter, call_of, events_of, list_calls, outcome_of
-from gateway.storage.revisions import epoch_of
+from gateway.storage.experiments import epoch_of
 from gateway.storage.rows import CallRow, assignment_in, served_in
 from gateway.storage.works import PutOutcome
 

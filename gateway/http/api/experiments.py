@@ -1,55 +1,146 @@
-"""Experiments: what was and is being tested, and how the arms stand."""
+"""Experiments: what was and is being tested, and the verbs of their life."""
 
 from typing import Any
 
-from gateway.errors import NotFound
-from gateway.http.api.endpoint import Ask, endpoint
+from pydantic import Field
+
+from gateway.errors import Refused
+from gateway.experiments import Deed
+from gateway.http.api.endpoint import Ask, Body, endpoint
+from gateway.http.api.routes import author_of
 from gateway.results import as_json, compare
-from gateway.storage.revisions import list_experiments
 from gateway.storage.tallies import read_tallies
+
+
+class Why(Body):
+    """Why something is done; it stands in the experiment's history."""
+
+    reason: str = Field("", max_length=500)
+
+
+class Start(Why):
+    """When to start (Unix milliseconds); now by default."""
+
+    at: int | None = Field(None, ge=0, le=2**53)
+
+
+class Pause(Why):
+    """Until when to pause (Unix milliseconds); by default until it is resumed."""
+
+    until: int | None = Field(None, ge=0, le=2**53)
+
+
+class Stop(Why):
+    """The arm that serves from now on; Version A when there is none."""
+
+    winner: str | None = None
+
+
+class Apply(Stop):
+    """The arm that becomes Version A; ``override`` repeats the experiment's id where its verdict is blocked."""
+
+    override: str | None = None
 
 
 @endpoint("GET", "/experiments", role="viewer")
 async def list_all(ask: Ask) -> dict[str, Any]:
-    """Every experiment, newest first."""
-    async with ask.gateway.database.read() as connection:
-        found = await list_experiments(connection)
-    return {"experiments": [_shown(one) for one in found], "next": None}
+    """Every experiment, newest first; drafts, which are written and not started, before them."""
+    return {"experiments": [_shown(one) for one in await ask.gateway.experiments.list()], "next": None}
 
 
 @endpoint("GET", "/experiments/{experiment}", role="viewer")
 async def show_experiment(ask: Ask) -> dict[str, Any]:
-    """One experiment with its epochs."""
-    async with ask.gateway.database.read() as connection:
-        found = await _found(connection, ask)
-    epochs = [
-        {name: epoch[name] for name in ("number", "began_at", "revision", "memory", "arms")}
-        for epoch in found["epochs"]
-    ]
-    return {"experiment": _shown(found) | {"plan": found["plan"], "epochs": epochs}}
+    """One experiment with its record, its epochs, and what was done to it and why."""
+    return _answer(await ask.gateway.experiments.find(ask.path["experiment"]))
+
+
+@endpoint("POST", "/experiments/{experiment}/start", role="editor", body=Start)
+async def start(ask: Ask) -> dict[str, Any]:
+    """Start a draft, or schedule it; 409 while another experiment is open on the route."""
+    return _answer(await ask.gateway.experiments.start(ask.path["experiment"], _deed(ask), at=ask.body.at))
+
+
+@endpoint("POST", "/experiments/{experiment}/pause", role="editor", body=Pause)
+async def pause(ask: Ask) -> dict[str, Any]:
+    """Let Version A serve; what comes meanwhile is drawn and kept, but not analysed."""
+    experiments = ask.gateway.experiments
+    return _answer(await experiments.pause(ask.path["experiment"], _deed(ask), until=ask.body.until))
+
+
+@endpoint("POST", "/experiments/{experiment}/resume", role="editor", body=Why)
+async def resume(ask: Ask) -> dict[str, Any]:
+    """Let calls take part again."""
+    return _answer(await ask.gateway.experiments.resume(ask.path["experiment"], _deed(ask)))
+
+
+@endpoint("POST", "/experiments/{experiment}/stop", role="editor", body=Stop)
+async def stop(ask: Ask) -> dict[str, Any]:
+    """End the test. The winner serves; with none, Version A does."""
+    return _answer(await ask.gateway.experiments.stop(ask.path["experiment"], _deed(ask), winner=ask.body.winner))
+
+
+@endpoint("POST", "/experiments/{experiment}/apply", role="editor", body=Apply)
+async def apply(ask: Ask) -> dict[str, Any]:
+    """Make the winner Version A of its route. A blocked verdict needs the override, which is kept."""
+    wanted: Apply = ask.body
+    one = await ask.gateway.experiments.apply(
+        ask.path["experiment"], _deed(ask), winner=wanted.winner, override=wanted.override
+    )
+    return _answer(one)
+
+
+@endpoint("DELETE", "/experiments/{experiment}", role="editor")
+async def delete(ask: Ask) -> dict[str, Any]:
+    """Delete a stopped experiment; its calls keep their assignments."""
+    _deed(ask)
+    name = ask.path["experiment"]
+    async with ask.gateway.database.write() as connection:
+        await ask.gateway.experiments.delete(connection, name)
+        await ask.audit(connection, "delete experiment", f"experiment {name}")
+    return {"experiment": None}
 
 
 @endpoint("GET", "/experiments/{experiment}/results", role="viewer")
 async def show_results(ask: Ask) -> dict[str, Any]:
     """How the arms stand: calls, served, and what was measured."""
+    found = await ask.gateway.experiments.find(ask.path["experiment"])
     async with ask.gateway.database.read() as connection:
-        found = await _found(connection, ask)
         tallies = await read_tallies(connection, found["id"])
     versions = {arm["arm"]: arm["version"] for epoch in found["epochs"] for arm in epoch["arms"]}
     primary = ((found["plan"] or {}).get("primary") or {}).get("metric", "success")
     return {"experiment": _shown(found), **as_json(compare(tallies, versions), primary=primary)}
 
 
-async def _found(connection: Any, ask: Ask) -> dict[str, Any]:
-    found = await list_experiments(connection, ask.path["experiment"])
-    if not found:
-        raise NotFound(f"there is no experiment {ask.path['experiment']}")
-    return found[0]
+def _deed(ask: Ask) -> Deed:
+    reason = getattr(ask.body, "reason", "")
+    author = author_of(ask, door="experiment", message=reason)
+    if not author.may_test:
+        role = ask.gateway.settings.auth.experiments_role
+        raise Refused(f"your role may not start or stop experiments; it needs {role} (auth.experiments_role)")
+    return Deed(author=author, reason=reason)
+
+
+def _answer(one: dict[str, Any]) -> dict[str, Any]:
+    epochs = [
+        {name: epoch[name] for name in ("number", "began_at", "revision", "memory", "arms")}
+        for epoch in one["epochs"]
+    ]
+    told = {name: one[name] for name in ("plan", "record", "digest", "events")}
+    return {"experiment": _shown(one) | told | {"epochs": epochs, "serves": _serves(one)}}
+
+
+def _serves(one: dict[str, Any]) -> str:
+    """Who takes the calls now, in a sentence."""
+    if one["status"] == "running":
+        return "calls are split between the versions"
+    if one["status"] in ("draft", "scheduled", "paused") or not one["winner"]:
+        return "Version A serves"
+    return f"Version {one['winner'].upper()} serves: it was chosen as the winner"
 
 
 def _shown(one: dict[str, Any]) -> dict[str, Any]:
-    names = ("id", "route", "name", "unit", "status", "opened_at", "closed_at", "winner")
+    names = ("id", "route", "name", "unit", "status", "opened_at", "starts_at", "closed_at", "winner")
     return {name: one[name] for name in names}
 
 
-ENDPOINTS = (list_all, show_experiment, show_results)
+ENDPOINTS = (list_all, show_experiment, show_results, start, pause, resume, stop, apply, delete)

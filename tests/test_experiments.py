@@ -1,0 +1,330 @@
+"""The life of an experiment over the API: started, scheduled, ramped, paused, stopped, applied and deleted."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.wiring import wall_clock
+from tests.conftest import AGENTS, Answer, Running, running, settings_for, write_files
+from tests.http.test_access import token
+
+HOUR = 3_600_000
+ROUTE: dict[str, Any] = {
+    "direction": "inbound",
+    "numbers": ["+14155550100"],
+    "versions": {"a": "support@3", "b": "support@4"},
+    "ab_test": {"enabled": False, "name": "shorter greeting", "split": {"a": 50, "b": 50}},
+}
+TOML = """
+direction = "inbound"
+numbers = ["+14155550100"]
+[versions]
+a = "support@3"
+b = "support@4"
+[ab_test]
+enabled = false
+name = "shorter greeting"
+split = { a = 50, b = 50 }
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What the comparison is said to say."""
+
+    blocked: bool = False
+    harm: bool = False
+    failing_guardrails: tuple[str, ...] = ()
+    mature: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Lab:
+    """A gateway with a draft, whose clock and comparison are moved by hand."""
+
+    served: Running
+    later: list[int]
+
+    async def do(self, verb: str, name: str = "support-1", **body: Any) -> Answer:
+        return await self.served.api("POST", f"/experiments/{name}/{verb}", body)
+
+    async def show(self, name: str = "support-1") -> dict[str, Any]:
+        answer = await self.served.api("GET", f"/experiments/{name}")
+        assert answer.status == 200, answer.body
+        shown: dict[str, Any] = answer.body["experiment"]
+        return shown
+
+    async def plan(self, **plan: Any) -> None:
+        """Write a plan into the draft."""
+        found = await self.served.api("GET", "/routes/support")
+        body = found.body["route"]["body"]
+        body["ab_test"]["plan"] = plan
+        base = found.headers["ETag"]
+        answer = await self.served.api("PUT", "/routes/support", body, If_Match=base)
+        assert answer.status == 200, answer.body
+
+    async def lead(self, judged: Judged | None = None) -> None:
+        async def judging(name: str) -> Judged | None:
+            return judged
+
+        await self.served.gateway.experiments.lead(judging)
+
+    async def ring(self, count: int = 40) -> list[dict[str, Any]]:
+        """Let people call; what the gateway keeps of each call."""
+        before = len((await self.served.api("GET", "/calls?limit=1000")).body["calls"])
+        for _ in range(count):
+            assert (await self.served.ring()).status == 200
+        calls: list[dict[str, Any]] = (await self.served.api("GET", "/calls?limit=1000")).body["calls"]
+        return calls[: len(calls) - before]
+
+    def pass_time(self, milliseconds: int) -> None:
+        self.later[0] += milliseconds
+
+
+@pytest.fixture
+async def lab(tmp_path: Path, database_url: str) -> AsyncIterator[Lab]:
+    write_files(tmp_path, AGENTS | {"routes/support.toml": TOML})
+    later = [0]
+    async with running(settings_for(tmp_path, database_url), wall=lambda: wall_clock() + later[0]) as served:
+        yield Lab(served=served, later=later)
+
+
+def shares(calls: list[dict[str, Any]]) -> dict[str, int]:
+    arms = [call["assignment"]["arm"] for call in calls]
+    return {arm: arms.count(arm) for arm in sorted(set(arms))}
+
+
+async def test_a_draft_is_started_stopped_and_its_winner_applied(lab: Lab) -> None:
+    draft = await lab.show()
+    assert (draft["status"], draft["serves"]) == ("draft", "Version A serves")
+    assert shares(await lab.ring(10)) == {"a": 10}
+    started = await lab.do("start", reason="the board agreed")
+    assert started.status == 200, started.body
+    assert started.body["experiment"]["status"] == "running"
+    calls = await lab.ring(40)
+    assert set(shares(calls)) == {"a", "b"}
+    assert {call["assignment"]["experiment"] for call in calls} == {"support-1"}
+    stopped = (await lab.do("stop", winner="b", reason="B is better")).body["experiment"]
+    assert (stopped["status"], stopped["winner"]) == ("maturing", "b")
+    assert "Version B serves" in stopped["serves"]
+    assert {(c["assignment"]["arm"], c["assignment"]["reason"]) for c in await lab.ring(5)} == {("b", "winner")}
+    applied = await lab.do("apply")
+    assert applied.status == 200, applied.body
+    body = (await lab.served.api("GET", "/routes/support")).body["route"]["body"]
+    assert body["versions"] == {"a": "support@4"}
+    assert "ab_test" not in body
+    events = [(event["kind"], event["author"], event["reason"]) for event in (await lab.show())["events"]]
+    assert events == [
+        ("started", "admin", "the board agreed"),
+        ("stopped", "admin", "B is better"),
+        ("applied", "admin", ""),
+    ]
+
+
+async def test_without_a_winner_version_a_serves(lab: Lab) -> None:
+    await lab.do("start")
+    stopped = (await lab.do("stop", winner=None)).body["experiment"]
+    assert (stopped["winner"], stopped["serves"]) == (None, "Version A serves")
+    assert shares(await lab.ring(10)) == {"a": 10}
+
+
+async def test_a_second_start_is_refused_by_the_name_of_the_first(lab: Lab) -> None:
+    await lab.do("start")
+    for name in ("support-1", "support-2"):
+        again = await lab.do("start", name)
+        assert (again.status, "support-1" in again.body["error"]["message"]) == (409, True)
+    await lab.do("stop")
+    assert (await lab.do("start", "support-1")).status == 409
+    assert (await lab.do("start", "support-2")).status == 200
+
+
+async def test_what_was_settled_is_frozen_and_a_later_edit_is_an_amendment(lab: Lab) -> None:
+    primary = {"metric": "success", "better": "higher", "min_effect": 0.05}
+    await lab.plan(
+        hypothesis="shorter is better", primary=primary, guardrails=[{"metric": "hung_up_early", "margin": 0.02}]
+    )
+    one = (await lab.do("start")).body["experiment"]
+    record = one["record"]
+    # The power is split over the primary and one guardrail: more calls than the 3,130 of a test without any.
+    assert (record["planned"], record["n_planned"] > 3_130, record["n_max"] > record["n_planned"]) == (
+        True,
+        True,
+        True,
+    )
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert one["digest"] == sha256(text.encode()).hexdigest()
+    await lab.plan(hypothesis="longer is better", primary=primary)
+    after = await lab.show()
+    assert (after["record"], after["digest"]) == (record, one["digest"])
+    amended = after["events"][-1]
+    assert amended["kind"] == "amended"
+    assert any("hypothesis" in line for line in amended["detail"]["lines"])
+    assert len(after["epochs"]) == 1
+
+
+async def test_a_pause_is_a_hold_on_a(lab: Lab) -> None:
+    await lab.do("start")
+    assert (await lab.do("pause", reason="odd calls")).body["experiment"]["status"] == "paused"
+    calls = await lab.ring(20)
+    assert {(c["served"]["arm"], c["served"]["reason"], c["assignment"]["analysed"]) for c in calls} == {
+        ("a", "hold", False)
+    }
+    assert set(shares(calls)) == {"a", "b"}
+    assert (await lab.do("resume")).body["experiment"]["status"] == "running"
+    assert (await lab.do("resume")).status == 409
+    assert all(call["assignment"]["analysed"] for call in await lab.ring(5))
+    assert [event["kind"] for event in (await lab.show())["events"]] == ["started", "paused", "resumed"]
+
+
+async def test_a_scheduled_start_begins_by_itself(lab: Lab) -> None:
+    at = lab.served.gateway.wall() + HOUR
+    one = (await lab.do("start", at=at)).body["experiment"]
+    assert (one["status"], one["starts_at"] // 1000) == ("scheduled", at // 1000)
+    calls = await lab.ring(10)
+    assert {(c["assignment"]["arm"], c["assignment"]["reason"]) for c in calls} == {("a", "off")}
+    await lab.lead()
+    assert (await lab.show())["status"] == "scheduled"
+    lab.pass_time(HOUR + 1000)
+    await lab.lead()
+    assert (await lab.show())["status"] == "running"
+    assert set(shares(await lab.ring(40))) == {"a", "b"}
+    assert [event["author"] for event in (await lab.show())["events"]] == ["admin", "gateway"]
+
+
+async def test_a_ramp_goes_on_step_by_step_each_an_epoch(lab: Lab) -> None:
+    await lab.plan(ramp={"arm": "b", "percent": [1, 10, 50], "hold": "1h"})
+    await lab.do("start")
+    assert shares(await lab.ring(20)).get("b", 0) <= 3
+    before = (await lab.served.api("GET", "/routes/support")).body["route"]["revision"]
+    for percent in (10, 50, 50):
+        lab.pass_time(HOUR)
+        await lab.lead()
+        await lab.lead()
+        arms = (await lab.show())["epochs"][-1]["arms"]
+        assert [round(arm["share"] * 100) for arm in arms] == [100 - percent, percent]
+    assert len((await lab.show())["epochs"]) == 3
+    assert (await lab.served.api("GET", "/routes/support")).body["route"]["revision"] == before
+    calls = await lab.ring(40)
+    assert {call["assignment"]["epoch"] for call in calls} == {3}
+    assert set(shares(calls)) == {"a", "b"}
+    explained = (await lab.served.api("GET", f"/calls/{calls[0]['id']}/explain")).body["explanation"]
+    assert explained["agrees"] is True
+
+
+async def test_a_ramp_goes_back_to_a_when_a_guardrail_fails(lab: Lab) -> None:
+    await lab.plan(ramp={"arm": "b", "percent": [10, 50], "hold": "1h"})
+    await lab.do("start")
+    lab.pass_time(HOUR)
+    await lab.lead(Judged(failing_guardrails=("hung_up_early",)))
+    one = await lab.show()
+    assert (one["status"], len(one["epochs"])) == ("paused", 1)
+    assert "hung_up_early" in one["events"][-1]["reason"]
+    assert {call["served"]["arm"] for call in await lab.ring(20)} == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("plan", "judged", "status"),
+    [
+        ({"per_arm": 100}, Judged(mature={"a": 120, "b": 99}), "running"),
+        ({"per_arm": 100}, Judged(mature={"a": 120, "b": 100}), "maturing"),
+        ({"n_max": 200}, Judged(mature={"a": 120, "b": 80}), "maturing"),
+        ({}, Judged(mature={"a": 10**7, "b": 10**7}), "running"),
+        ({}, Judged(harm=True), "running"),
+        ({"on_harm": "pause"}, Judged(harm=True), "paused"),
+        ({"on_harm": "pause"}, Judged(), "running"),
+    ],
+)
+async def test_it_ends_as_planned(lab: Lab, plan: dict[str, Any], judged: Judged, status: str) -> None:
+    await lab.plan(**plan)
+    await lab.do("start")
+    await lab.lead(judged)
+    one = await lab.show()
+    assert (one["status"], one["winner"]) == (status, None)
+
+
+async def test_it_ends_at_its_time_and_is_locked_when_the_last_outcome_can_have_come(lab: Lab) -> None:
+    end = "2100-01-01T00:00:00Z"
+    await lab.plan(end=end)
+    await lab.do("start")
+    await lab.lead()
+    assert (await lab.show())["status"] == "running"
+    lab.pass_time(100 * 366 * 24 * HOUR)
+    await lab.lead()
+    assert (await lab.show())["status"] == "maturing"
+    assert (await lab.served.api("DELETE", "/experiments/support-1")).status == 409
+
+
+async def test_only_one_process_leads(lab: Lab) -> None:
+    await lab.do("start")
+    other = type(lab.served.gateway.experiments)
+    gateway = lab.served.gateway
+
+    async def never(name: str) -> None:
+        raise AssertionError(name)
+
+    async def free(name: str) -> str | None:
+        return None
+
+    await lab.lead()
+    second = other(gateway.database, gateway.state, gateway.publishing, blocked=free, wall=gateway.wall)
+    await second.lead(never)
+    lab.pass_time(60_000)
+    with pytest.raises(AssertionError, match="support-1"):
+        await second.lead(never)
+
+
+async def test_a_blocked_verdict_is_applied_only_by_its_name(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def blocked(name: str) -> str | None:
+        return "the split differs from the plan"
+
+    monkeypatch.setattr(lab.served.gateway.experiments, "_blocked", blocked)
+    await lab.do("start")
+    await lab.do("stop", winner="b")
+    refused = await lab.do("apply", override="yes")
+    assert (refused.status, "split differs" in refused.body["error"]["message"]) == (409, True)
+    assert (await lab.do("apply", override="support-1", reason="we know why")).status == 200
+    assert (await lab.show())["events"][-1]["detail"]["overridden"] == "the split differs from the plan"
+
+
+async def test_who_may_start_and_stop_is_a_setting(lab: Lab) -> None:
+    viewer = await token(lab.served, "viewer")
+    assert (await lab.served.api("POST", "/experiments/support-1/start", {}, token=viewer)).status == 403
+
+
+async def test_a_deleted_experiment_leaves_its_calls_as_they_were(lab: Lab) -> None:
+    await lab.do("start")
+    calls = await lab.ring(5)
+    await lab.do("stop")
+    lab.pass_time(48 * HOUR)
+    from gateway.wiring import _mature
+
+    await _mature(lab.served.gateway)
+    assert (await lab.show())["status"] == "stopped"
+    assert (await lab.served.api("DELETE", "/experiments/support-1")).status == 200
+    (latest, *_) = (await lab.served.api("GET", "/audit?limit=10")).body["audit"]
+    assert (latest["action"], latest["subject"]) == ("delete experiment", "experiment support-1")
+    assert (await lab.served.api("GET", "/experiments/support-1")).status == 404
+    for call in calls:
+        kept = (await lab.served.api("GET", f"/calls/{call['id']}")).body["call"]["assignment"]
+        assert kept == call["assignment"]
+    assert (await lab.do("start", "support-2")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("plan", "cure"),
+    [
+        ({"ramp": {"arm": "c", "percent": [1, 2], "hold": "1h"}}, "arm c"),
+        ({"ramp": {"arm": "b", "percent": [5, 2], "hold": "1h"}}, "rise"),
+        ({"ramp": {"arm": "b", "percent": [5], "hold": "soon"}}, "30m"),
+        ({"on_harm": "panic"}, "alarm"),
+    ],
+)
+async def test_a_plan_that_cannot_be_kept_is_told(lab: Lab, plan: dict[str, Any], cure: str) -> None:
+    body = ROUTE | {"ab_test": ROUTE["ab_test"] | {"plan": plan}}
+    answer = await lab.served.api("PUT", "/routes/support", body, If_Match='"1"')
+    assert (answer.status, cure in str(answer.body)) == (422, True), answer.body
