@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway import log
+from gateway.analysis import Analysis
 from gateway.callee import parse_window
 from gateway.calls import FETCHED, FINAL, GIVEN_UP
 from gateway.carrier.client import Carrier, open_carrier
 from gateway.carrier.signature import Keyring, Verifier
 from gateway.dialer import Dialer, Owner, Pace
 from gateway.errors import Invalid, Problem, Unavailable
+from gateway.judges import open_judge
 from gateway.livestate import LiveState
 from gateway.log import Throttle
 from gateway.model import Event, Parameters, Target
@@ -22,6 +24,7 @@ from gateway.publishing import Author, Publishing, read_files, read_folders
 from gateway.settings import Settings
 from gateway.storage.bootfile import BootFile
 from gateway.storage.callbook import call_of, events_of, open_calls
+from gateway.storage.docket import Docket
 from gateway.storage.engine import AWAY, DOWN, Database
 from gateway.storage.journal import Journal
 from gateway.storage.ledger import Ledger
@@ -86,6 +89,7 @@ class Gateway:
     carrier: Carrier | None
     outbox: Outbox
     wall: Callable[[], int]
+    analysis: Analysis | None = None
     dialling: asyncio.Task[None] | None = None
     drift: list[str] = field(default_factory=list)
     schema: str = ""
@@ -106,7 +110,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         database = Database(settings.database.url.get_secret_value())
         stack.push_async_callback(database.close)
         data = settings.paths.data
-        rules = Rules(window=settings.experiments.outcome_window * 1000)
+        rules = Rules(window=settings.experiments.outcome_window * 1000, judged=settings.analysis.judge != "none")
         ledger = Ledger(
             database,
             Journal(data / "journal"),
@@ -160,6 +164,11 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             stack.callback(owner.close)
             gateway.dialling = asyncio.create_task(_dialer(gateway, gateway.carrier, owner).run())
             tasks.append(gateway.dialling)
+        judge = await stack.enter_async_context(open_judge(settings.analysis, wall=wall))
+        if judge is not None:
+            docket = Docket(database, rules=rules, wall=wall)
+            gateway.analysis = Analysis(docket=docket, judge=judge, wall=wall)
+            tasks.append(asyncio.create_task(gateway.analysis.run()))
         if not migrated:
             tasks.append(asyncio.create_task(_migrate_later(gateway)))
         stack.push_async_callback(_cancel, tasks)
