@@ -18,7 +18,7 @@ from gateway.storage.callbook import events_of, outcome_of
 from gateway.storage.docket import Docket
 from gateway.storage.engine import Database
 from gateway.storage.journal import Journal
-from gateway.storage.ledger import Ledger
+from gateway.storage.ledger import _PATIENCE, Ledger
 from gateway.storage.schema import analysis
 from gateway.storage.tallies import read_tallies
 from gateway.storage.works import PutOutcome, Rules
@@ -87,7 +87,10 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(database: Database, tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    # Nobody is on the line here: a slow disk must not send a call to the journal.
+    for work in _PATIENCE:
+        monkeypatch.setitem(_PATIENCE, work, 30.0)
     clock = Clock()
     ledger = Ledger(database, Journal(tmp_path / "journal"), rules=RULES, wall=clock)
     ledger.open()
@@ -231,6 +234,30 @@ async def test_a_transcript_that_changes_under_the_judge_is_judged_again_and_the
     assert process.counters.judged == 1
 
 
+async def test_one_process_may_have_the_old_and_the_new_transcript_before_it(bench: Bench) -> None:
+    class Counting(Canned):
+        async def judge(self, transcript: Transcript, known: Mapping[str, Verdict]) -> Judgement:
+            await super().judge(transcript, known)
+            return Judgement(verdicts={"quality": Verdict(value=float(len(transcript)))})
+
+    judge = Counting(NUMBER)
+    judge.may_answer.clear()
+    process = bench.process(judge)
+    await bench.call("CA1")
+    old = asyncio.create_task(process.step())
+    while not judge.asked:
+        await asyncio.sleep(0.01)
+    await bench.tell("CA1", {"transcript": SAID[1:]})
+    new = asyncio.create_task(process.step())
+    while len(judge.asked) < 2:
+        await asyncio.sleep(0.01)
+    judge.may_answer.set()
+    await asyncio.gather(old, new)
+    assert (await bench.outcome("CA1"))["fields"] == {"quality": 1.0}
+    assert process.counters.judged == 1
+    assert await bench.authors("CA1") == ["agent", "agent", "judge:canned-00000000"]
+
+
 async def test_an_erased_transcript_takes_the_judges_words_with_it(bench: Bench) -> None:
     process = bench.process(Canned())
     await bench.call("CA1")
@@ -291,6 +318,26 @@ async def test_one_that_was_thought_dead_and_answers_late_changes_nothing(bench:
     assert len(await bench.authors("CA1")) == 2
 
 
+async def test_one_that_was_thought_dead_does_not_speak_for_its_heir(bench: Bench) -> None:
+    slow, heir = Canned(solved=False), Canned(solved=True)
+    slow.may_answer.clear()
+    heir.may_answer.clear()
+    await bench.call("CA1")
+    late = asyncio.create_task(bench.process(slow).step())
+    while not slow.asked:
+        await asyncio.sleep(0.01)
+    bench.clock.now += LEASE_MS
+    at_work = asyncio.create_task(bench.process(heir).step())
+    while not heir.asked:
+        await asyncio.sleep(0.01)
+    slow.may_answer.set()
+    await late
+    assert await bench.outcome("CA1") == {}
+    heir.may_answer.set()
+    await at_work
+    assert (await bench.outcome("CA1"))["success"] is True
+
+
 async def test_a_claim_at_work_is_renewed(bench: Bench) -> None:
     slow = Canned()
     slow.may_answer.clear()
@@ -317,8 +364,9 @@ async def test_a_judge_that_fails_leaves_its_claim_to_lapse(bench: Bench) -> Non
     await bench.call("CA1")
     with pytest.raises(RuntimeError):
         await process.step()
+    bench.clock.now += LEASE_MS // 2
     await process.renew()
-    bench.clock.now += LEASE_MS
+    bench.clock.now += LEASE_MS // 2
     assert await bench.process(Canned()).step()
 
 
@@ -433,8 +481,11 @@ async def test_a_model_judges_what_an_agent_reports(tmp_path: Path, database_url
     assert "gateway_judge_waiting" in metrics
 
 
-async def test_the_word_list_judges_what_an_agent_reports(tmp_path: Path, database_url: str) -> None:
+async def test_the_word_list_judges_what_an_agent_reports(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     call = "CA" + "8" * 32
+    monkeypatch.setattr("gateway.analysis.SWEEP_SECONDS", 3600.0)  # the report itself must wake the judge
     async with judging(tmp_path, database_url, judge="local") as served:
         glad = [*SAID[:1], {"role": "caller", "text": "It works again, that is wonderful. Thank you!"}]
         await finish(served, call, success=True, transcript=glad)

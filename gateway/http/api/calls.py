@@ -120,9 +120,10 @@ async def show_call(ask: Ask) -> dict[str, Any]:
         row = await call_of(connection, ask.path["call"])
         if row is None:
             raise _unknown(ask)
+        # First, so that whoever sees it done sees what it wrote.
+        analysis = await analysis_of(connection, row.id)
         events = await events_of(connection, row.id)
         outcome = await outcome_of(connection, row.id)
-        analysis = await analysis_of(connection, row.id)
     timeline = [{"kind": event.kind, "key": event.key, "at": event.at, **event.data} for event in events]
     first = {"kind": "assigned" if row.arm else "received", "key": "voice", "at": row.received_at}
     told = {"outcome": _outcome(outcome), "analysis": analysis, "events": [first, *timeline]}
