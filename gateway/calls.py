@@ -149,6 +149,34 @@ def reported(call: str, body: Mapping[str, Any], author: str, at: int) -> Event:
     return Event(call=call, key=f"outcome:{at}:{digest}", kind=REPORTED, at=at, data=data)
 
 
+JUDGE = "judge:"
+"""Before the id of a judge, where it is the author of a report."""
+
+
+def where_nobody_told(told: Mapping[str, Any], known: Mapping[str, Any], reports: Iterable[Event]) -> dict[str, Any]:
+    """What of a judge's report may be written: it fills what nobody told, and corrects what a judge told before.
+
+    ``told`` is shaped as an outcome, None for what is unknown; ``known`` is the outcome that stands, and
+    ``reports`` the events of its reports in the order in which they came.
+    """
+    tellers: dict[str, str] = {}
+    for event in reports:
+        if event.kind == REPORTED:
+            named = [*event.data["told"], *(f"fields.{name}" for name in event.data.get("fields", ()))]
+            tellers |= dict.fromkeys(named, event.data["author"])
+
+    def left(told: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        return {
+            key: value
+            for key, value in told.items()
+            if value != known.get(key) and (known.get(key) is None or tellers.get(prefix + key, "").startswith(JUDGE))
+        }
+
+    measures = {key: value for key, value in told.items() if key != "fields"}
+    fields = left(told.get("fields", {}), known.get("fields", {}), "fields.")
+    return left(measures, known, "") | ({"fields": fields} if fields else {})
+
+
 def _precedence(event: Event) -> tuple[int, int, str]:
     by_kind = _REPORTS[event.kind]
     return by_kind, event.data.get("sequence", _UNNUMBERED), event.key

@@ -291,12 +291,13 @@ class Experiments:
         await self._publishing.publish(Draft(bodies={("route", route): body}), author)
 
     async def _note(self, connection: Connection, name: str, kind: str, deed: Deed, **detail: Any) -> None:
-        told = {"experiment": name, "at": self._wall(), "author": deed.author.name, "kind": kind}
-        await add_events(connection, [told | {"reason": deed.reason, "detail": detail}])
+        at, author = self._wall(), deed.author.name
+        told = {"experiment": name, "at": at, "author": author, "kind": kind, "reason": deed.reason}
+        await add_events(connection, [told | {"detail": detail}])
         await add_audit(
             connection,
-            at=told["at"],
-            author=deed.author.name,
+            at=at,
+            author=author,
             action=f"{kind} experiment",
             subject=f"experiment {name}",
             detail=detail | {"reason": deed.reason},

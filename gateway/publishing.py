@@ -240,13 +240,16 @@ class Publishing:
         *,
         secret: Callable[[str], str],
         outcome_window: int,
+        judge: Callable[[], str | None] = lambda: None,
         wall: Callable[[], int],
     ) -> None:
         """``secret`` gives the text of an environment variable that a target names, or raises LookupError.
 
-        ``outcome_window`` is how many seconds after its end a call's outcome is waited for.
+        ``outcome_window`` is how many seconds after its end a call's outcome is waited for; ``judge`` names who
+        judges transcripts, by a digest of how.
         """
         self._outcome_window = outcome_window
+        self._judge = judge
         self._database = database
         self._state = state
         self._secret = secret
@@ -529,7 +532,7 @@ class Publishing:
                 )
 
     def _record(self, route: Route, cap_seconds: int | None) -> dict[str, Any]:
-        return record_of(route, cap_seconds=cap_seconds, outcome_window=self._outcome_window)
+        return record_of(route, cap_seconds=cap_seconds, outcome_window=self._outcome_window, judge=self._judge())
 
 
 def _opened(route: Route, number: int, now: int) -> Experiment:

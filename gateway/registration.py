@@ -22,7 +22,7 @@ _BASELINE = 0.5  # the rate that needs the most calls
 
 
 def record_of(
-    route: Route, *, cap_seconds: int | None, outcome_window: int, judge: Mapping[str, Any] | None = None
+    route: Route, *, cap_seconds: int | None, outcome_window: int, judge: str | None = None
 ) -> dict[str, Any]:
     """The pre-registration record of a test that opens on a route.
 
@@ -55,7 +55,7 @@ def record_of(
         "exclusions": sorted(f"…{number[-2:]}" for number in route.test_numbers),
         "cap_seconds": cap_seconds or CAP_SECONDS,
         "outcome_window_seconds": outcome_window,
-        "judge": dict(judge) if judge else None,
+        "judge": judge,
         "ramp": plan.get("ramp"),
         "start": plan.get("start"),
         "end": plan.get("end"),

@@ -26,6 +26,8 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationError,
+    field_validator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
@@ -123,6 +125,12 @@ def _database_url(value: object) -> object:
     return value
 
 
+def _field_name(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", text):
+        raise ValueError("should be a name such as resolved: up to 64 lower-case letters, digits and _")
+    return text
+
+
 def _base_url(text: str) -> str:
     """``text`` if every path can be put behind it; the message never quotes it, as it might hold a password."""
     try:
@@ -147,6 +155,7 @@ Duration = Annotated[int, BeforeValidator(_duration)]
 Window = Annotated[str, AfterValidator(_window)]
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
+FieldName = Annotated[str, AfterValidator(_field_name)]
 Sid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.-]{1,128}$")]
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True)]
 Country = Annotated[str, AfterValidator(_country)]
@@ -230,6 +239,68 @@ class Experiments(_Table):
     outcome_window: Duration = _SECONDS["h"]
 
 
+class Criterion(_Table):
+    """A question in words that a finished call's transcript is asked."""
+
+    name: FieldName
+    question: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
+    kind: Literal["boolean", "number", "choice"] = "boolean"
+    choices: tuple[Annotated[str, StringConstraints(min_length=1, max_length=100)], ...] = ()
+    as_: Literal["field", "success", "sentiment"] = Field("field", alias="as")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def told_as(self) -> str:
+        """What it is called where outcomes are compared and labelled: ``success``, ``sentiment`` or its own name."""
+        return self.name if self.as_ == "field" else self.as_
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Criterion":
+        if (self.kind == "choice") != (len(set(self.choices)) > 1) or len(set(self.choices)) < len(self.choices):
+            raise ValueError('needs two or more different choices with kind = "choice", and none with any other kind')
+        wanted = {"success": "boolean", "sentiment": "number"}.get(self.as_)
+        if wanted is not None and self.kind != wanted:
+            raise ValueError(f'is {self.as_}, so it needs kind = "{wanted}"')
+        if self.as_ == "field" and self.name in ("success", "sentiment"):
+            raise ValueError(f'has the name of a measure: write as = "{self.name}" to judge it, or take another name')
+        return self
+
+
+class Llm(_Table):
+    """An endpoint that speaks OpenAI's chat completions."""
+
+    base_url: BaseUrl
+    model: Sentence
+    api_key: Secret | None = None
+    options: dict[str, Any] = Field(
+        default_factory=lambda: {"temperature": 0, "response_format": {"type": "json_object"}}
+    )
+    requests_per_minute: float = Field(60, gt=0, le=100_000, allow_inf_nan=False)
+    timeout: Annotated[Duration, Field(le=600)] = 30
+    price_in: float = Field(0, ge=0, allow_inf_nan=False)
+    price_out: float = Field(0, ge=0, allow_inf_nan=False)
+
+    def __str__(self) -> str:
+        return f"{self.model} at {self.base_url}"
+
+
+class Analysis(_Table):
+    judge: Literal["none", "local", "llm"] = "none"
+    llm: Llm | None = None
+    criteria: tuple[Criterion, ...] = Field((), max_length=20)
+
+    @field_validator("criteria")
+    @classmethod
+    def _different(cls, criteria: tuple[Criterion, ...]) -> tuple[Criterion, ...]:
+        names = [name for one in criteria for name in {one.name, one.told_as}]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"ask for {', '.join(twice)} more than once; keep one of them")
+        return criteria
+
+
 class Retention(_Table):
     events: Days | None = None
     transcripts: Days | None = None
@@ -251,6 +322,7 @@ class Settings(_Table):
     auth: Auth = Auth()
     outbound: Outbound = Outbound()
     experiments: Experiments = Experiments()
+    analysis: Analysis = Analysis()
     retention: Retention = Retention()
     log: Log = Log()
 
@@ -260,7 +332,7 @@ class Settings(_Table):
         """Every secret in the clear, for ``log.configure``, which keeps them out of the log."""
         url = self.database.url.get_secret_value()
         password = re.search(r"://[^@]*?:([^@]+)@", url)
-        sections = (self.twilio, self.auth)
+        sections = (self.twilio, self.auth, self.analysis)
         return (*_secrets_in(sections), *([password[1]] if password else []))
 
     def describe(self) -> list[tuple[str, str, str]]:
@@ -281,6 +353,14 @@ KEYS: tuple[str, ...] = tuple(
     for key in table.get_default().__class__.model_fields
 )
 """Every setting by its dotted name, as in the file: ``server.port``."""
+
+
+NESTED: Mapping[str, type[BaseModel]] = {
+    "twilio.accounts": Account,
+    "analysis.llm": Llm,
+    "analysis.criteria": Criterion,
+}
+"""What stands inside the settings that are tables, or lists of tables."""
 
 
 def environment_name(key: str) -> str:
@@ -432,7 +512,9 @@ def _cure(error: ErrorDetails, path: str) -> str:
 
 
 def _not_a_setting(path: str) -> str:
-    known = {*KEYS, *Settings.model_fields, *(f"twilio.accounts.{key}" for key in Account.model_fields)}
+    known = {*KEYS, *Settings.model_fields}
+    for table, shape in NESTED.items():
+        known |= {f"{table}.{field.alias or key}" for key, field in shape.model_fields.items()}
     return f"is not a setting{_nearest(re.sub(r'[.][0-9]+', '', path), known)}"
 
 
@@ -460,6 +542,14 @@ def _disagreements(sections: Mapping[str, Any], insecure_dev: bool) -> Iterator[
                 yield key, "is not loopback, as --insecure-dev demands: use 127.0.0.1, or set TWILIO_AUTH_TOKEN"
     if outbound and outbound.reserve_inbound >= outbound.max_concurrent:
         yield "outbound.reserve_inbound", "leaves no call to outbound.max_concurrent; make it smaller"
+    analysis = sections["analysis"]
+    if analysis and analysis.judge == "llm":
+        if analysis.llm is None:
+            yield "analysis.llm", 'is missing; judge = "llm" needs a table [analysis.llm] with base_url and model'
+        if not analysis.criteria:
+            yield "analysis.criteria", 'is missing; judge = "llm" needs a question: add [[analysis.criteria]]'
+    if analysis and analysis.judge == "local" and analysis.criteria:
+        yield "analysis.criteria", 'are questions in words, which only judge = "llm" can answer'
 
 
 def _secrets_in(value: object) -> Iterator[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway import log
+from gateway.analysis import Analysis
 from gateway.callee import parse_window
 from gateway.calls import FETCHED, FINAL, GIVEN_UP
 from gateway.campaigns import Campaigns
@@ -17,6 +18,7 @@ from gateway.carrier.signature import Keyring, Verifier
 from gateway.dialer import Dialer, Owner
 from gateway.errors import Invalid, Problem, Unavailable
 from gateway.experiments import Experiments
+from gateway.judges import open_judge
 from gateway.livestate import LiveState
 from gateway.log import Throttle
 from gateway.model import Event, Parameters, Target
@@ -26,6 +28,7 @@ from gateway.settings import Settings
 from gateway.storage.attempts import Limits
 from gateway.storage.bootfile import BootFile
 from gateway.storage.callbook import call_of, events_of, open_calls
+from gateway.storage.docket import Docket
 from gateway.storage.engine import AWAY, DOWN, Database
 from gateway.storage.experiments import lock_matured
 from gateway.storage.journal import Journal
@@ -95,6 +98,7 @@ class Gateway:
     contacts: Contacts
     campaigns: Campaigns
     wall: Callable[[], int]
+    analysis: Analysis | None = None
     dialling: asyncio.Task[None] | None = None
     drift: list[str] = field(default_factory=list)
     schema: str = ""
@@ -115,7 +119,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         database = Database(settings.database.url.get_secret_value())
         stack.push_async_callback(database.close)
         data = settings.paths.data
-        rules = Rules(window=settings.experiments.outcome_window * 1000)
+        rules = Rules(window=settings.experiments.outcome_window * 1000, judged=settings.analysis.judge != "none")
         ledger = Ledger(
             database,
             Journal(data / "journal"),
@@ -140,8 +144,10 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             state,
             secret=os.environ.__getitem__,
             outcome_window=settings.experiments.outcome_window,
+            judge=lambda: judge.id if judge is not None else None,
             wall=wall,
         )
+        judge = await stack.enter_async_context(open_judge(settings.analysis, wall=wall))
         gateway = Gateway(
             settings=settings,
             database=database,
@@ -196,6 +202,10 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             stack.callback(owner.close)
             gateway.dialling = asyncio.create_task(_dialer(gateway, gateway.carrier, owner).run())
             tasks.append(gateway.dialling)
+        if judge is not None:
+            docket = Docket(database, rules=rules, wall=wall)
+            gateway.analysis = Analysis(docket=docket, judge=judge, wall=wall)
+            tasks.append(asyncio.create_task(gateway.analysis.run()))
         if not migrated:
             tasks.append(asyncio.create_task(_migrate_later(gateway)))
         stack.push_async_callback(_cancel, tasks)

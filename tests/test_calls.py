@@ -21,6 +21,8 @@ from gateway.calls import (
     ending_of,
     facts,
     merge_outcome,
+    reported,
+    where_nobody_told,
 )
 from gateway.metrics import METRICS
 from gateway.model import Event
@@ -344,3 +346,42 @@ def test_the_same_report_twice_is_as_good_as_once(first: dict[str, Any], second:
     assert merge_outcome(once, second) == once
     assert None not in once.values()
     assert None not in once.get("fields", {}).values()
+
+
+def reported_by(*told: tuple[str, dict[str, Any]]) -> list[Event]:
+    return [reported("CA1", body, author, at) for at, (author, body) in enumerate(told)]
+
+
+JUDGED = {"success": True, "sentiment": 0.5, "fields": {"topic": "billing", "quality": 4}}
+
+
+@pytest.mark.parametrize(
+    ("before", "written"),
+    [
+        ([], JUDGED),
+        ([("agent", {"cost": 0.1})], JUDGED),
+        ([("agent", {"success": False})], {"sentiment": 0.5, "fields": {"topic": "billing", "quality": 4}}),
+        ([("agent", {"fields": {"topic": "x"}})], {"success": True, "sentiment": 0.5, "fields": {"quality": 4}}),
+        # Nobody tells any more what was erased.
+        ([("agent", {"success": False}), ("agent", {"success": None})], JUDGED),
+        ([("agent", {"fields": {"topic": "x"}}), ("agent", {"fields": None})], JUDGED),
+        # A judge corrects a judge, and no more than that.
+        ([("judge:1", {**JUDGED, "success": False})], {"success": True}),
+        ([("judge:1", {"success": False}), ("agent", {"success": False})], {**JUDGED, "success": ...}),
+        ([("agent", {"success": False}), ("judge:1", {"success": False})], JUDGED),
+        ([("judge:1", JUDGED)], {}),
+    ],
+)
+def test_a_judge_fills_what_nobody_told(before: list[tuple[str, dict[str, Any]]], written: dict[str, Any]) -> None:
+    known: dict[str, Any] = {}
+    for _, body in before:
+        known = merge_outcome(known, body)
+    wanted = {key: value for key, value in written.items() if value is not ...}
+    assert where_nobody_told(JUDGED, known, reported_by(*before)) == wanted
+
+
+def test_what_a_judge_no_longer_knows_is_erased_if_it_was_a_judges() -> None:
+    unknown = {"success": None, "fields": {"topic": None}}
+    assert where_nobody_told(unknown, {}, []) == {}
+    assert where_nobody_told(unknown, JUDGED, reported_by(("judge:1", JUDGED))) == unknown
+    assert where_nobody_told(unknown, JUDGED, reported_by(("agent", JUDGED))) == {}

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from gateway.errors import Invalid
 from gateway.settings import (
     KEYS,
-    Account,
+    NESTED,
     Log,
     Settings,
     environment_name,
@@ -472,6 +472,54 @@ def test_insecure_dev_is_refused_where_others_can_call(environ: dict[str, str], 
     assert all("loopback" in said for said in found.values())
 
 
+# Judges
+
+MODEL = '[analysis]\njudge = "llm"\n[analysis.llm]\nbase_url = "https://llm.example.com/v1"\nmodel = "m"\n'
+ASKED = '[[analysis.criteria]]\nname = "solved"\nquestion = "Solved?"\n'
+
+
+def test_nobody_judges_by_default(load: Load) -> None:
+    assert load().analysis.judge == "none"
+    assert load('[analysis]\njudge = "local"\n').analysis.judge == "local"
+
+
+def test_a_model_and_its_questions_are_read(load: Load) -> None:
+    text = MODEL + 'api_key = "env:KEY"\ntimeout = "45s"\n' + ASKED + 'as = "success"\n'
+    settings = load(text, {**TOKEN, "KEY": "canary-model"})
+    assert settings.analysis.llm is not None
+    assert (settings.analysis.llm.timeout, settings.analysis.llm.requests_per_minute) == (45, 60)
+    assert settings.analysis.criteria[0].told_as == "success"
+    assert "canary-model" in settings.secrets()
+    assert "canary" not in repr(settings) + str(settings.describe())
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "cure"),
+    [
+        ('[analysis]\njudge = "llm"\n' + ASKED, "analysis.llm", "base_url"),
+        (MODEL, "analysis.criteria", "[[analysis.criteria]]"),
+        ('[analysis]\njudge = "local"\n' + ASKED, "analysis.criteria", 'judge = "llm"'),
+        (MODEL + 'api_key = "canary"\n' + ASKED, "analysis.llm.api_key", "env:NAME"),
+        (MODEL + 'timeout = "11m"\n' + ASKED, "analysis.llm.timeout", "600"),
+        (MODEL.replace("https", "http") + ASKED, "analysis.llm.base_url", "https"),
+        (MODEL + 'modle = "m"\n' + ASKED, "analysis.llm.modle", "analysis.llm.model"),
+        (MODEL + ASKED.replace("solved", "Solved?"), "analysis.criteria.0.name", "lower-case"),
+        (MODEL + ASKED + ASKED, "analysis.criteria", "solved more than once"),
+        (MODEL + ASKED + 'kind = "choice"\n', "analysis.criteria.0", "two or more different choices"),
+        (MODEL + ASKED + 'kind = "choice"\nchoices = ["a", "a"]\n', "analysis.criteria.0", "two or more"),
+        (MODEL + ASKED + 'choices = ["a", "b"]\n', "analysis.criteria.0", 'kind = "choice"'),
+        (MODEL + ASKED + 'as = "sentiment"\n', "analysis.criteria.0", 'kind = "number"'),
+        (MODEL + ASKED + 'kind = "number"\nas = "success"\n', "analysis.criteria.0", 'kind = "boolean"'),
+        (MODEL + ASKED.replace('"solved"', '"success"'), "analysis.criteria.0", 'as = "success"'),
+    ],
+)
+def test_a_judge_that_cannot_work_is_refused(text: str, key: str, cure: str, load: Load) -> None:
+    ((place, said),) = _problems(load, text).items()
+    assert place == f"gateway.toml {key}"
+    assert cure in said
+    assert "canary" not in said
+
+
 # The small types
 
 
@@ -578,8 +626,9 @@ def test_every_setting_is_documented() -> None:
         if key not in ("server.public_url", "database.url", "experiments.outcome_window") and "see" not in default:
             assert default.strip("`") == shown[key], key
         assert re.search(rf"^- (?:`[\w.]+`, )*`{key}`(?:, `[\w.]+`)*: ", page, re.MULTILINE), key
-    for name in Account.model_fields:
-        assert f"`{name}`" in page
+    for table, shape in NESTED.items():
+        for name, field in shape.model_fields.items():
+            assert f"`{field.alias or name}`" in page, f"{table}.{name}"
 
 
 def test_the_images_environment_is_taken(load: Load) -> None:

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from gateway.analysis import Counters
 from gateway.wiring import Gateway
 
 Family = CounterMetricFamily | GaugeMetricFamily
@@ -38,3 +39,19 @@ class _Meters(Collector):
             yield CounterMetricFamily(name, text + " since the start", value=value)
         publication = gateway.state.snapshot.publication
         yield GaugeMetricFamily("gateway_publication", "Number of the publication that serves", value=publication)
+        if gateway.analysis is not None:
+            yield from _judging(gateway.analysis.counters)
+
+
+def _judging(told: Counters) -> Iterator[Family]:
+    counted: tuple[tuple[str, str, float], ...] = (
+        ("gateway_judged", "Transcripts judged", told.judged),
+        ("gateway_judge_unknown", "Verdicts that the judge could not give", told.unknown),
+        ("gateway_judge_failed", "Transcripts given up unjudged", told.failed),
+        ("gateway_judge_tokens_in", "Tokens sent to the judge", told.tokens_in),
+        ("gateway_judge_tokens_out", "Tokens received from the judge", told.tokens_out),
+        ("gateway_judge_cost", "What they cost at the prices of the settings", told.cost),
+    )
+    for name, text, value in counted:
+        yield CounterMetricFamily(name, text + " since the start", value=value)
+    yield GaugeMetricFamily("gateway_judge_waiting", "Transcripts that wait for a judge", value=told.waiting)

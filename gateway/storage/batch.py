@@ -13,6 +13,7 @@ from gateway.calls import PLACED, SUPERSEDED, State, derive, facts, merge_outcom
 from gateway.decide import Remembered
 from gateway.metrics import read_measures
 from gateway.model import Event
+from gateway.storage.analyses import ask_judge, forget_analysis
 from gateway.storage.attempts import bind_sid, close_attempts, suppress
 from gateway.storage.bulk import Many, Newcomers
 from gateway.storage.callbook import named
@@ -159,6 +160,8 @@ class Batch:
             "counted": not self._locked([known.experiment]),
         }
         self._touched[known.id] = None
+        if "transcript" in work.body:
+            self._hand_to_judge(known.id, work.body["transcript"])
         if work.body.get("opt_out"):
             number = known.to_number if known.direction == "outbound" else known.from_number
             reason = f"asked not to be called, in {known.id}"
@@ -166,6 +169,13 @@ class Batch:
             suppress(self._connection, database, number, reason=reason, author=work.author, at=work.at)
         self._append([reported(known.id, work.body, work.author, work.at)])
         return self._outcomes[known.id]
+
+    def _hand_to_judge(self, name: str, transcript: list[dict[str, Any]] | None) -> None:
+        if not transcript:
+            # What a judge says of a transcript may quote it, and goes when it is erased.
+            forget_analysis(self._connection, name)
+        elif self._rules.judged:
+            ask_judge(self._connection, self._statements.database, name, transcript, now=self._now)
 
     def _mature(self, works: Sequence[MatureCalls]) -> list[int]:
         return [self._due(work) for work in works]

@@ -392,3 +392,39 @@ dialing = sa.Table(
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("next_at", sa.BigInteger, nullable=False, server_default="0"),
 )
+
+# A transcript to be judged, or what was found in it. ``digest`` is the transcript's: another one is judged anew.
+analysis = sa.Table(
+    "analysis",
+    metadata,
+    sa.Column("call", sa.Text, primary_key=True),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("asked_at", sa.BigInteger, nullable=False),
+    sa.Column("due_at", sa.BigInteger, nullable=False),  # of a claimed one: when the claim lapses
+    sa.Column("owner", sa.Text),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("judge", sa.Text),
+    sa.Column("verdicts", _Json),
+    sa.Column("reason", sa.Text),
+    sa.Column("tokens_in", sa.BigInteger, nullable=False),
+    sa.Column("tokens_out", sa.BigInteger, nullable=False),
+    sa.Column("finished_at", sa.BigInteger),
+)
+sa.Index(
+    "analysis_due",
+    analysis.c.due_at,
+    sqlite_where=sa.text("state IN ('waiting', 'claimed')"),
+    postgresql_where=sa.text("state IN ('waiting', 'claimed')"),
+)
+
+# What a person found in a call, to hold the judge's verdict against.
+label = sa.Table(
+    "label",
+    metadata,
+    sa.Column("call", sa.Text, primary_key=True),
+    sa.Column("criterion", sa.Text, primary_key=True),
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("value", _Json, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)

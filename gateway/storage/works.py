@@ -73,6 +73,10 @@ Work = RecordCall | Remember | AppendEvent | PutOutcome | MatureCalls | Supersed
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """``window`` is how long after its end a call's outcome is waited for, in milliseconds."""
+    """``window`` is how long after its end a call's outcome is waited for, in milliseconds.
+
+    ``judged`` says whether a transcript is kept for a judge to read.
+    """
 
     window: int
+    judged: bool = False

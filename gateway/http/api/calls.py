@@ -1,17 +1,19 @@
 """Calls: the list, one call with its timeline, why it got its arm, and the outcomes that agents report."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, StrictBool
+from pydantic import Field, JsonValue, StrictBool, StrictFloat, StrictInt
 
 from gateway.decide import bucket
 from gateway.errors import Invalid, NotFound, Unavailable
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
 from gateway.http.api.paging import Page, next_cursor
+from gateway.judges.labels import refused_label
 from gateway.phone import is_withheld
 from gateway.placing import Wanted as Placed
 from gateway.placing import new_attempt_id
+from gateway.storage.analyses import analysis_of, put_label
 from gateway.storage.callbook import Filter, call_of, events_of, list_calls, outcome_of
 from gateway.storage.experiments import epoch_of
 from gateway.storage.rows import CallRow, assignment_in, served_in
@@ -52,6 +54,13 @@ class Outcome(Body):
     fields: dict[str, JsonValue] | None = Field(None, max_length=100)
     transcript: list[Line] | None = Field(None, max_length=10_000)
     final: Literal[True, False] | None = None
+
+
+class Label(Body):
+    """What a person found in a call: ``success``, ``sentiment`` or the name of a criterion, and its right value."""
+
+    criterion: str
+    value: StrictBool | StrictInt | StrictFloat | Annotated[str, Field(max_length=100)]
 
 
 class Placing(Body):
@@ -102,11 +111,14 @@ async def show_call(ask: Ask) -> dict[str, Any]:
         row = await call_of(connection, ask.path["call"])
         if row is None:
             raise _unknown(ask)
+        # First, so that whoever sees it done sees what it wrote.
+        analysis = await analysis_of(connection, row.id)
         events = await events_of(connection, row.id)
         outcome = await outcome_of(connection, row.id)
     timeline = [{"kind": event.kind, "key": event.key, "at": event.at, **event.data} for event in events]
     first = {"kind": "assigned" if row.arm else "received", "key": "voice", "at": row.received_at}
-    return {"call": shown(row) | {"outcome": _outcome(outcome), "events": [first, *timeline]}}
+    told = {"outcome": _outcome(outcome), "analysis": analysis, "events": [first, *timeline]}
+    return {"call": shown(row) | told}
 
 
 @endpoint("GET", "/calls/{call}/explain", role="viewer")
@@ -131,7 +143,26 @@ async def post_outcome(ask: Ask) -> Answer:
         if ask.gateway.ledger.recall(name) is not None:
             raise Unavailable("the call is not in the database yet; try again shortly")
         raise _unknown(ask)
+    if sent.get("transcript") and ask.gateway.analysis is not None:
+        ask.gateway.analysis.wake()
     return Answer(body={"call": row["call"], "outcome": _outcome(row)})
+
+
+@endpoint("POST", "/calls/{call}/label", role="editor", body=Label)
+async def label_call(ask: Ask) -> dict[str, Any]:
+    """Say what a person finds in a call, to hold the judge against it; your last word on a criterion stands."""
+    wanted: Label = ask.body
+    problem = refused_label(wanted.criterion, wanted.value, ask.gateway.settings.analysis.criteria)
+    if problem is not None:
+        raise Invalid(problem.text, [problem])
+    async with ask.gateway.database.write() as connection:
+        row = await call_of(connection, ask.path["call"])
+        if row is None:
+            raise _unknown(ask)
+        label = {"call": row.id, "author": ask.caller.name, "at": ask.gateway.wall(), **wanted.model_dump()}
+        await put_label(connection, ask.gateway.database, label)
+        await ask.audit(connection, "label", f"call {row.id}", criterion=wanted.criterion, value=wanted.value)
+    return {"label": label}
 
 
 def shown(row: CallRow) -> dict[str, Any]:
@@ -196,4 +227,4 @@ def _explanation(row: CallRow, epoch: Mapping[str, Any] | None) -> dict[str, Any
     }
 
 
-ENDPOINTS = (list_all, place_call, show_call, explain_call, post_outcome)
+ENDPOINTS = (list_all, place_call, show_call, explain_call, post_outcome, label_call)
