@@ -19,17 +19,15 @@ from gateway.stats.effect import (
 from gateway.stats.moments import Moments, Rate
 from tests.stats.known import known
 
-RNG = np.random.default_rng(23)
+
+def drawn_rate(rng: np.random.Generator) -> Rate:
+    n = int(rng.integers(1, 2000))
+    return Rate(n=n, successes=int(rng.binomial(n, rng.beta(0.8, 0.8))))
 
 
-def drawn_rate() -> Rate:
-    n = int(RNG.integers(1, 2000))
-    return Rate(n=n, successes=int(RNG.binomial(n, RNG.beta(0.8, 0.8))))
-
-
-def test_one_cell_has_the_larger_of_both_variances() -> None:
+def test_one_cell_has_the_larger_of_both_variances(rng: np.random.Generator) -> None:
     for _ in range(1000):
-        a, b = drawn_rate(), drawn_rate()
+        a, b = drawn_rate(rng), drawn_rate(rng)
         p_a, p_b, p = a.mean, b.mean, (a.successes + b.successes) / (a.n + b.n)
         unpooled = p_a * (1 - p_a) / a.n + p_b * (1 - p_b) / b.n
         pooled = p * (1 - p) * (1 / a.n + 1 / b.n)
@@ -107,11 +105,11 @@ def test_the_log_ratio_is_the_delta_method() -> None:
     assert lift.high == pytest.approx(0.1)
 
 
-def test_the_log_ratio_spreads_as_its_variance_says() -> None:
+def test_the_log_ratio_spreads_as_its_variance_says(rng: np.random.Generator) -> None:
     found = []
     for _ in range(3000):
         cells = [
-            (Rate(n=n_a, successes=int(RNG.binomial(n_a, p))), Rate(n=n_b, successes=int(RNG.binomial(n_b, p * 1.2))))
+            (Rate(n=n_a, successes=int(rng.binomial(n_a, p))), Rate(n=n_b, successes=int(rng.binomial(n_b, p * 1.2))))
             for n_a, n_b, p in ((450, 50, 0.4), (300, 300, 0.6))
         ]
         found.append(known(log_ratio(cells)))

@@ -11,14 +11,12 @@ from scipy.special import betaln
 from gateway.stats import harm, srm
 from gateway.stats.moments import Rate
 
-RNG = np.random.default_rng(31)
 
-
-def test_the_evidence_is_dirichlet_multinomial_over_multinomial() -> None:
+def test_the_evidence_is_dirichlet_multinomial_over_multinomial(rng: np.random.Generator) -> None:
     for _ in range(1000):
-        weights = RNG.dirichlet([2.0] * int(RNG.integers(2, 6)))
-        counts = RNG.multinomial(int(RNG.integers(1, 5000)), RNG.dirichlet(weights * 50))
-        k = float(RNG.uniform(1, 2000))
+        weights = rng.dirichlet([2.0] * int(rng.integers(2, 6)))
+        counts = rng.multinomial(int(rng.integers(1, 5000)), rng.dirichlet(weights * 50))
+        k = float(rng.uniform(1, 2000))
         theirs = stats.dirichlet_multinomial.logpmf(counts, k * weights, counts.sum())
         theirs -= stats.multinomial.logpmf(counts, counts.sum(), weights)
         assert float(srm.log_e_value(counts, weights, concentration=k)) == pytest.approx(theirs, rel=1e-8, abs=1e-7)
@@ -58,8 +56,8 @@ def test_a_biased_split_is_found_and_a_fair_one_is_not() -> None:
     assert srm.sequential_srm([([100_000, 100_000], [0.5, 0.5])]) < 0
 
 
-def test_looking_at_the_split_all_the_time_rings_no_false_alarm() -> None:
-    to_b = (RNG.random((500, 20_000)) < 0.5).cumsum(axis=1)[:, 99::10]
+def test_looking_at_the_split_all_the_time_rings_no_false_alarm(rng: np.random.Generator) -> None:
+    to_b = (rng.random((500, 20_000)) < 0.5).cumsum(axis=1)[:, 99::10]
     calls = np.arange(100, 20_001, 10)
     log_e = srm.log_e_value(np.stack([calls - to_b, to_b], axis=-1), [0.5, 0.5])
     chi = np.square(2 * to_b - calls) / calls
@@ -78,10 +76,12 @@ def test_the_exact_evidence_is_the_formula_of_betas() -> None:
     assert float(harm.log_exact_e_value(s, f, w)) == pytest.approx(math.log((of(s) + of(f)) / 2))
 
 
-def alarm_after(pa: float, pb: float, share: float, *, runs: int = 1000, calls: int = 3000) -> float:
+def alarm_after(
+    rng: np.random.Generator, pa: float, pb: float, share: float, *, runs: int = 1000, calls: int = 3000
+) -> float:
     """Median calls on B until the alarm."""
-    to_b = RNG.random((runs, calls)) < share
-    won = RNG.random((runs, calls)) < np.where(to_b, pb, pa)
+    to_b = rng.random((runs, calls)) < share
+    won = rng.random((runs, calls)) < np.where(to_b, pb, pa)
     successes = np.stack([(won & ~to_b).cumsum(axis=1), (won & to_b).cumsum(axis=1)], axis=-1)
     failures = np.stack([(~won & ~to_b).cumsum(axis=1), (~won & to_b).cumsum(axis=1)], axis=-1)
     hits = harm.log_exact_e_value(successes, failures, [1 - share, share]) >= harm.ALARM
@@ -92,8 +92,10 @@ def alarm_after(pa: float, pb: float, share: float, *, runs: int = 1000, calls: 
 @pytest.mark.parametrize(
     ("pb", "share", "calls_on_b"), [(0.1, 0.5, 39), (0.1, 0.1, 17), (0.4, 0.5, 112), (0.4, 0.1, 53)]
 )
-def test_a_broken_version_is_caught_within_the_stated_calls(pb: float, share: float, calls_on_b: int) -> None:
-    assert alarm_after(0.7, pb, share) == pytest.approx(calls_on_b, abs=8)
+def test_a_broken_version_is_caught_within_the_stated_calls(
+    rng: np.random.Generator, pb: float, share: float, calls_on_b: int
+) -> None:
+    assert alarm_after(rng, 0.7, pb, share) == pytest.approx(calls_on_b, abs=8)
 
 
 def test_harm_is_only_the_bad_direction() -> None:

@@ -12,23 +12,21 @@ from gateway.stats.effect import Effect, log_ratio, pooled_variance
 from gateway.stats.moments import Moments, Rate, total
 from tests.stats.known import known
 
-RNG = np.random.default_rng(11)
-
 
 def of(values: npt.NDArray[np.float64]) -> Moments:
     return Moments(n=len(values), mean=float(values.mean()), m2=float(np.square(values - values.mean()).sum()))
 
 
-def drawn(least: int = 2) -> npt.NDArray[np.float64]:
-    scale, place = float(RNG.lognormal(0, 2)), float(RNG.normal(0, 100))
-    return RNG.normal(place, scale, int(RNG.integers(least, 400)))
+def drawn(rng: np.random.Generator, least: int = 2) -> npt.NDArray[np.float64]:
+    scale, place = float(rng.lognormal(0, 2)), float(rng.normal(0, 100))
+    return rng.normal(place, scale, int(rng.integers(least, 400)))
 
 
-def test_moments_merge_in_any_order_to_what_numpy_reads() -> None:
+def test_moments_merge_in_any_order_to_what_numpy_reads(rng: np.random.Generator) -> None:
     for _ in range(300):
-        values = drawn(8)
+        values = drawn(rng, 8)
         parts = [
-            of(part) if len(part) else Moments() for part in np.split(values, sorted(RNG.integers(0, len(values), 5)))
+            of(part) if len(part) else Moments() for part in np.split(values, sorted(rng.integers(0, len(values), 5)))
         ]
         for whole in (total(parts), total(reversed(parts))):
             assert whole.n == len(values)
@@ -36,9 +34,9 @@ def test_moments_merge_in_any_order_to_what_numpy_reads() -> None:
             assert whole.variance == pytest.approx(values.var(ddof=1), rel=1e-8)
 
 
-def test_welch_agrees_with_scipy() -> None:
+def test_welch_agrees_with_scipy(rng: np.random.Generator) -> None:
     for _ in range(1000):
-        x, y = drawn(), drawn()
+        x, y = drawn(rng), drawn(rng)
         theirs = stats.ttest_ind(y, x, equal_var=False)
         mine = known(means.welch(of(x), of(y)))
         assert (mine.statistic, mine.df) == pytest.approx((theirs.statistic, theirs.df), rel=1e-8)
@@ -47,17 +45,17 @@ def test_welch_agrees_with_scipy() -> None:
         assert (interval.low, interval.high) == pytest.approx((ends.low, ends.high), rel=1e-7, abs=1e-9)
 
 
-def test_the_pooled_variance_is_students() -> None:
+def test_the_pooled_variance_is_students(rng: np.random.Generator) -> None:
     for _ in range(200):
-        x, y = drawn(), drawn()
+        x, y = drawn(rng), drawn(rng)
         t = (y.mean() - x.mean()) / math.sqrt(pooled_variance(of(x), of(y)) * (1 / len(x) + 1 / len(y)))
         assert t == pytest.approx(stats.ttest_ind(y, x, equal_var=True).statistic, rel=1e-8)
 
 
-def test_mann_whitney_agrees_with_scipy() -> None:
+def test_mann_whitney_agrees_with_scipy(rng: np.random.Generator) -> None:
     for _ in range(1000):
-        grades = int(RNG.integers(2, 30))
-        x, y = (RNG.poisson(RNG.uniform(1, 10), int(RNG.integers(3, 200))) % grades for _ in range(2))
+        grades = int(rng.integers(2, 30))
+        x, y = (rng.poisson(rng.uniform(1, 10), int(rng.integers(3, 200))) % grades for _ in range(2))
         mine = bins.mann_whitney(np.bincount(x, minlength=grades), np.bincount(y, minlength=grades))
         if len(set(x) | set(y)) < 2:
             assert mine is None
@@ -67,11 +65,11 @@ def test_mann_whitney_agrees_with_scipy() -> None:
 
 
 @pytest.mark.parametrize("q", [0.0, 0.1, 0.5, 0.9, 0.995, 1.0])
-def test_a_quantile_from_bins_is_within_a_bin_of_the_values(q: float) -> None:
+def test_a_quantile_from_bins_is_within_a_bin_of_the_values(rng: np.random.Generator, q: float) -> None:
     edges = bins.log_edges(1.0, 7200.0)
     width = edges[1] / edges[0]
     for _ in range(10):
-        values = np.clip(RNG.lognormal(4.5, 1.0, 3000), 1.0, 7199.0)
+        values = np.clip(rng.lognormal(4.5, 1.0, 3000), 1.0, 7199.0)
         counts = np.bincount([bins.bin_of(value, edges) for value in values], minlength=60)
         exact = np.quantile(values, q)
         assert exact / width < bins.quantile(counts, edges, q) < exact * width
@@ -88,8 +86,8 @@ def test_a_quantile_skips_bins_without_calls() -> None:
     assert bins.quantile([0, 4, 0, 4, 0], [1, 2, 4, 8, 16, 32], 1.0) == pytest.approx(16.0)
 
 
-def test_geometric_means_are_read_from_logs() -> None:
-    x, y = RNG.lognormal(4.0, 1.0, 500), RNG.lognormal(4.2, 1.0, 500)
+def test_geometric_means_are_read_from_logs(rng: np.random.Generator) -> None:
+    x, y = rng.lognormal(4.0, 1.0, 500), rng.lognormal(4.2, 1.0, 500)
     a, b = of(np.log(x)), of(np.log(y))
     assert bins.geometric_mean(a) == pytest.approx(stats.gmean(x))
     gap = Effect(value=b.mean - a.mean, variance=1.0, n=1000)

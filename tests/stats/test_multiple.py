@@ -8,19 +8,17 @@ from statsmodels.stats.multitest import multipletests
 
 from gateway.stats import multiple
 
-RNG = np.random.default_rng(19)
 
-
-def drawn() -> list[float]:
+def drawn(rng: np.random.Generator) -> list[float]:
     """p-values with small ones, ties and a one among them."""
-    p = RNG.beta(0.4, 1.0, int(RNG.integers(1, 20))).tolist()
-    return [*p, *p[:2], 1.0] if RNG.random() < 0.5 else p
+    p = rng.beta(0.4, 1.0, int(rng.integers(1, 20))).tolist()
+    return [*p, *p[:2], 1.0] if rng.random() < 0.5 else p
 
 
-def test_adjusted_p_agree_with_statsmodels() -> None:
+def test_adjusted_p_agree_with_statsmodels(rng: np.random.Generator) -> None:
     # Few, but long: statsmodels collects garbage at every call of Holm.
-    for _ in range(25):
-        p = [one for _ in range(12) for one in drawn()]
+    for _ in range(8):
+        p = [one for _ in range(40) for one in drawn(rng)]
         for mine, name in (
             (multiple.bonferroni, "bonferroni"),
             (multiple.holm, "holm"),
@@ -30,9 +28,9 @@ def test_adjusted_p_agree_with_statsmodels() -> None:
             assert mine(p) == pytest.approx(multipletests(p, method=name)[1], rel=1e-9)
 
 
-def test_levels_and_adjusted_p_agree_about_every_hypothesis() -> None:
+def test_levels_and_adjusted_p_agree_about_every_hypothesis(rng: np.random.Generator) -> None:
     for _ in range(1000):
-        p = drawn()
+        p = drawn(rng)
         levels, adjusted = multiple.holm_levels(p), multiple.holm(p)
         assert [one <= level for one, level in zip(p, levels, strict=True)] == [one <= 0.05 for one in adjusted]
 
@@ -41,9 +39,9 @@ def test_levels_rise_until_one_stands() -> None:
     assert multiple.holm_levels([0.2, 0.001, 0.9], alpha=0.06) == pytest.approx([0.03, 0.02, 0.03])
 
 
-def test_e_values_that_are_reciprocal_p_discover_what_benjamini_hochberg_does() -> None:
+def test_e_values_that_are_reciprocal_p_discover_what_benjamini_hochberg_does(rng: np.random.Generator) -> None:
     for _ in range(1000):
-        p = drawn()
+        p = drawn(rng)
         by_p = [one <= 0.1 for one in multiple.benjamini_hochberg(p)]
         assert multiple.e_benjamini_hochberg([-math.log(one) for one in p]) == by_p
 

@@ -9,33 +9,31 @@ from statsmodels.stats.proportion import power_proportions_2indep
 
 from gateway.stats import planning
 
-RNG = np.random.default_rng(17)
 
-
-def test_power_of_rates_agrees_with_statsmodels() -> None:
+def test_power_of_rates_agrees_with_statsmodels(rng: np.random.Generator) -> None:
     for _ in range(500):
-        p1, p2 = RNG.uniform(0.02, 0.98, 2)
-        n, alpha = float(RNG.uniform(20, 5000)), float(RNG.uniform(0.001, 0.2))
+        p1, p2 = rng.uniform(0.02, 0.98, 2)
+        n, alpha = float(rng.uniform(20, 5000)), float(rng.uniform(0.001, 0.2))
         # statsmodels adds the far tail, which R and the planner leave out.
         theirs = power_proportions_2indep(p2 - p1, p1, n, alpha=alpha, alternative="two-sided").power
         assert planning.power_of_rates(n, p1, p2, alpha=alpha) == pytest.approx(theirs, abs=alpha / 2 + 1e-9)
 
 
-def test_the_planned_number_has_the_planned_power() -> None:
+def test_the_planned_number_has_the_planned_power(rng: np.random.Generator) -> None:
     for _ in range(500):
-        p1, p2 = RNG.uniform(0.02, 0.98, 2)
-        power, alpha = float(RNG.uniform(0.5, 0.99)), float(RNG.uniform(0.001, 0.2))
+        p1, p2 = rng.uniform(0.02, 0.98, 2)
+        power, alpha = float(rng.uniform(0.5, 0.99)), float(rng.uniform(0.001, 0.2))
         n = planning.per_arm_of_rates(p1, p2, alpha=alpha, power=power)
         assert planning.power_of_rates(n, p1, p2, alpha=alpha) == pytest.approx(power, abs=1e-9)
         found = planning.detectable_rate(n, p1, alpha=alpha, power=power, upward=bool(p2 > p1))
         assert found == pytest.approx(p2, abs=1e-6)
 
 
-def test_power_of_means_agrees_with_statsmodels() -> None:
+def test_power_of_means_agrees_with_statsmodels(rng: np.random.Generator) -> None:
     theirs = TTestIndPower()
     for _ in range(300):
-        n, size = float(RNG.uniform(3, 3000)), float(RNG.uniform(0.02, 0.2))
-        alpha = float(RNG.uniform(0.001, 0.2))
+        n, size = float(rng.uniform(3, 3000)), float(rng.uniform(0.02, 0.2))
+        alpha = float(rng.uniform(0.001, 0.2))
         one_sided = theirs.power(size, n, alpha, alternative="larger")
         assert planning.power_of_means(n, size * 7, 7.0, alpha=alpha, one_sided=True) == pytest.approx(
             one_sided, abs=1e-7

@@ -21,8 +21,6 @@ from gateway.stats.sequential import (
     tuning,
 )
 
-RNG = np.random.default_rng(29)
-
 
 def test_needed_z_is_as_tabled() -> None:
     """At 10, 25, 50, 100 and 200% of the planned calls."""
@@ -53,10 +51,10 @@ def test_the_e_value_is_fair_when_there_is_no_difference() -> None:
         assert mean == pytest.approx(1.0, abs=1e-6)
 
 
-def test_the_interval_excludes_zero_exactly_when_the_evidence_suffices() -> None:
+def test_the_interval_excludes_zero_exactly_when_the_evidence_suffices(rng: np.random.Generator) -> None:
     for _ in range(2000):
-        effect = Effect(value=RNG.normal(0, 3), variance=RNG.lognormal(0, 0.5), n=int(RNG.integers(1, 20_000)))
-        r2, alpha = tuning(5000), float(RNG.choice([0.05, 0.025, 0.01]))
+        effect = Effect(value=rng.normal(0, 3), variance=rng.lognormal(0, 0.5), n=int(rng.integers(1, 20_000)))
+        r2, alpha = tuning(5000), float(rng.choice([0.05, 0.025, 0.01]))
         suffices = log_evidence(effect, r2=r2) >= -math.log(alpha)
         assert confidence_sequence(effect, r2=r2, alpha=alpha).excludes(0.0) == suffices
 
@@ -81,8 +79,8 @@ def test_a_one_sided_bound_is_closer_than_the_interval() -> None:
     )
 
 
-def test_the_one_sided_bound_holds_at_all_times_together() -> None:
-    steps = RNG.normal(0, 1, (2000, 4000)).cumsum(axis=1)
+def test_the_one_sided_bound_holds_at_all_times_together(rng: np.random.Generator) -> None:
+    steps = rng.normal(0, 1, (2000, 4000)).cumsum(axis=1)
     n = np.arange(1.0, 4001)
     needed = one_sided_critical_value(n * tuning(2000, alpha=0.1), alpha=0.05)
     crossed = (steps / np.sqrt(n) > needed).any(axis=1).mean()
