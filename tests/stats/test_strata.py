@@ -46,9 +46,8 @@ def test_mantel_haenszel_and_breslow_day_agree_with_statsmodels(rng: np.random.G
         ends = theirs.oddsratio_pooled_confint()
         assert (odds.value, odds.interval.low, odds.interval.high) == pytest.approx((theirs.oddsratio_pooled, *ends))
         if all(0 < (a + b).successes < (a + b).n for a, b in pairs):
-            for tarone in (False, True):
-                same = theirs.test_equal_odds(adjust=tarone)
-                found = known(heterogeneity.breslow_day(pairs, tarone=tarone))
+            for test_of, adjusted in ((heterogeneity.breslow_day, False), (heterogeneity.tarone, True)):
+                same, found = theirs.test_equal_odds(adjust=adjusted), known(test_of(pairs))
                 assert (found.statistic, found.p) == pytest.approx((same.statistic, same.pvalue), rel=1e-6, abs=1e-8)
 
 
@@ -115,6 +114,7 @@ def test_strata_that_cannot_tell_say_nothing() -> None:
     assert heterogeneity.woolf([(some, some)]) is None
     assert heterogeneity.breslow_day([(some, some), (all_won, all_won)]) is None
     assert heterogeneity.gail_simon([]) is None
+    assert heterogeneity.tarone([(empty, some)]) is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert strata.post_stratified([(empty, some)]) is None
