@@ -1,4 +1,8 @@
-"""How far a judge can be trusted: agreement with people, bias between arms, and estimates corrected by labels."""
+"""How far a judge can be trusted: agreement with people, bias between arms, and estimates corrected by labels.
+
+A *gap* is (person - judge) over the labelled calls of an arm. Whether the judge leans to one arm is
+`effect.unpooled_difference` of the two gaps: biased when |z| > 1.96.
+"""
 
 import math
 
@@ -10,10 +14,10 @@ from gateway.stats.moments import Sample
 
 
 def cohen_kappa(table: npt.ArrayLike) -> float:
-    """Cohen's kappa of a square table of counts (label of the judge, label of a person); 1 is full agreement, 0 is
-    chance.
+    """Cohen's kappa of a square table of counts (label of the judge, label of a person).
 
-    nan without labels, or when chance alone would agree always. Source: Cohen 1960. Raises ValueError unless square.
+    1 is full agreement, 0 is chance; nan without labels, or when chance alone would agree always. Source: Cohen 1960.
+    Raises ValueError unless square.
     """
     counts = np.asarray(table, dtype=float)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
@@ -26,24 +30,11 @@ def cohen_kappa(table: npt.ArrayLike) -> float:
     return float((seen - chance) / (1 - chance)) if chance < 1 else math.nan
 
 
-def judge_bias(gap_a: Sample, gap_b: Sample) -> Effect | None:
-    """How much more the judge is corrected in B than in A; each gap is of (person - judge) over the labelled calls of
-    an arm.
-
-    A judge is biased between arms when |z| > 1.96. None below two labels in an arm or when nothing varies.
-    """
-    if min(gap_a.n, gap_b.n) < 2:
-        return None
-    variance = gap_a.variance / gap_a.n + gap_b.variance / gap_b.n
-    return Effect(value=gap_b.mean - gap_a.mean, variance=variance, n=gap_a.n + gap_b.n) if variance > 0 else None
-
-
 def corrected_mean(judged: Sample, gap: Sample) -> tuple[float, float]:
     """(estimate, its variance) of an arm: mean(judge, unlabelled) + mean(person - judge, labelled).
 
-    ``judged`` are the judge's scores of the unlabelled calls, ``gap`` person minus judge of the labelled; the
-    variance is var(judged)/n + var(gap)/n. nan where it cannot be computed. Source: Angelopoulos et al. 2023
-    (prediction-powered inference).
+    ``judged`` are the judge's scores of the unlabelled calls; the variance is var(judged)/n + var(gap)/n. nan where
+    it cannot be computed. Source: Angelopoulos et al. 2023 (prediction-powered inference).
     """
     if not (judged.n and gap.n):
         return math.nan, math.nan
@@ -51,9 +42,7 @@ def corrected_mean(judged: Sample, gap: Sample) -> tuple[float, float]:
 
 
 def corrected_difference(judged_a: Sample, gap_a: Sample, judged_b: Sample, gap_b: Sample) -> Effect | None:
-    """B minus A of the corrected means, for one fixed look (`effect.wald_interval`); None when it cannot be
-    computed.
-    """
+    """B minus A of the corrected means, for one look (`effect.wald_interval`); None when it cannot be computed."""
     (mean_a, variance_a), (mean_b, variance_b) = corrected_mean(judged_a, gap_a), corrected_mean(judged_b, gap_b)
     if not variance_a + variance_b > 0:
         return None

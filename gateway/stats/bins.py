@@ -9,7 +9,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from gateway.stats.effect import Array, Effect
+from gateway.stats.effect import Array
 from gateway.stats.moments import Moments
 from gateway.stats.significance import Significance, two_sided_normal
 
@@ -29,11 +29,10 @@ def bin_of(value: float, edges: npt.ArrayLike) -> int:
 
 
 def quantile(counts: npt.ArrayLike, edges: npt.ArrayLike, q: float) -> float:
-    """The q-quantile (0 to 1) in the unit of the edges, spread evenly on the log scale within its bin; nan without
-    counts.
+    """The q-quantile (0 to 1) in the unit of the edges, spread evenly on the log scale within its bin.
 
-    Edges are above 0. q = 0.5 is the median; q = 0.995 of the 14 days before the start is the cap of a winsorised
-    mean.
+    nan without counts. Edges are above 0. q = 0.5 is the median; q = 0.995 of the 14 days before the start is the cap
+    of a winsorised mean.
     """
     seen, ends = np.asarray(counts, dtype=float), np.log(np.asarray(edges, dtype=float))
     if len(ends) != len(seen) + 1 or not 0 <= q <= 1:
@@ -70,17 +69,10 @@ def mann_whitney(counts_a: npt.ArrayLike, counts_b: npt.ArrayLike) -> Significan
 
 
 def winsorise(value: float, cap: float) -> float:
-    """min(value, cap): what a heavy-tailed measure counts as; the cap is frozen before the start. Source:
-    docs/explanation/statistics.md.
-    """
+    """min(value, cap): what a heavy-tailed measure counts as; the cap is frozen before the start."""
     return min(value, cap)
 
 
 def geometric_mean(logs: Moments) -> float:
     """The geometric mean from the moments of ln(value); nan without values."""
     return math.exp(logs.mean) if logs.n else math.nan
-
-
-def ratio(logs: Effect) -> float:
-    """B over A as a factor, from an effect on the log scale: of geometric means, from the moments of ln(value)."""
-    return math.exp(logs.value)

@@ -83,10 +83,10 @@ def variance_of_rates(
 
 
 def pooled_variance(a: Sample, b: Sample) -> float:
-    """The variance of one call, taken from both arms: p (1 - p) of all calls of a rate, the within-arm mean square of
-    a mean.
+    """The variance of one call, taken from both arms.
 
-    nan when it cannot be computed (no calls; for a mean fewer than three).
+    p (1 - p) of all calls of a rate, the within-arm mean square of a mean; nan when it cannot be computed (no calls;
+    for a mean fewer than three).
     """
     if isinstance(a, Rate) and isinstance(b, Rate):
         return (a + b).variance
@@ -198,7 +198,5 @@ def wald_interval(effect: Effect, *, alpha: float = 0.05) -> Interval:
 
 
 def chance_to_win(effect: Effect) -> float:
-    """P(B > A) of a normal posterior with a flat prior, 0 to 1: for display only, it says nothing under repeated
-    looks.
-    """
+    """P(B > A) of a normal posterior with a flat prior, 0 to 1: for display, never for stopping."""
     return float(ndtr(effect.z))

@@ -34,27 +34,44 @@ def woolf(strata: Sequence[tuple[Rate, Rate]]) -> Significance | None:
     return cochran_q(logs)
 
 
-def breslow_day(strata: Sequence[tuple[Rate, Rate]], *, tarone: bool = False) -> Significance | None:
-    """Breslow and Day's test of equal odds ratios, with Tarone's correction on request; df = strata - 1.
+def breslow_day(strata: Sequence[tuple[Rate, Rate]]) -> Significance | None:
+    """Breslow and Day's test of equal odds ratios; df = strata - 1.
 
     Strata that cannot tell (an empty arm, or all calls alike) are left out; None when fewer than two are left or
-    there is no common odds ratio. Source: Breslow and Day 1980, Tarone 1985.
+    there is no common odds ratio. Source: Breslow and Day 1980.
+    """
+    surpluses = _surpluses(strata)
+    return _chi_squared(sum(gap**2 / v for gap, v in surpluses), len(surpluses) - 1)
+
+
+def tarone(strata: Sequence[tuple[Rate, Rate]]) -> Significance | None:
+    """`breslow_day` with the correction of Tarone 1985."""
+    surpluses = _surpluses(strata)
+    if not surpluses:
+        return None
+    correction = sum(gap for gap, _ in surpluses) ** 2 / sum(v for _, v in surpluses)
+    return _chi_squared(sum(gap**2 / v for gap, v in surpluses) - correction, len(surpluses) - 1)
+
+
+def _chi_squared(statistic: float, df: int) -> Significance | None:
+    return Significance(statistic=statistic, df=df, p=float(chdtrc(df, statistic))) if df > 0 else None
+
+
+def _surpluses(strata: Sequence[tuple[Rate, Rate]]) -> list[tuple[float, float]]:
+    """Per stratum that can tell: successes of B beyond what the common odds ratio makes of them, and their
+    variance.
     """
     telling = [(a, b) for a, b in strata if a.n and b.n and 0 < (a + b).successes < (a + b).n]
     common = mantel_haenszel_odds_ratio(telling)
-    if common is None or len(telling) < 2:
-        return None
-    statistic = surplus = spread = 0.0
+    if common is None:
+        return []
+    surpluses = []
     for a, b in telling:
         expected = _expected_successes(a, b, common.value)
-        others = (a.successes + b.successes - expected, b.n - expected)
-        variance = 1 / (1 / expected + 1 / others[0] + 1 / others[1] + 1 / (a.n - others[0]))
-        statistic += (b.successes - expected) ** 2 / variance
-        surplus, spread = surplus + b.successes - expected, spread + variance
-    if tarone:
-        statistic -= surplus**2 / spread
-    df = len(telling) - 1
-    return Significance(statistic=statistic, df=df, p=float(chdtrc(df, statistic)))
+        of_a = a.successes + b.successes - expected
+        variance = 1 / (1 / expected + 1 / of_a + 1 / (b.n - expected) + 1 / (a.n - of_a))
+        surpluses.append((b.successes - expected, variance))
+    return surpluses
 
 
 def _expected_successes(a: Rate, b: Rate, odds_ratio: float) -> float:

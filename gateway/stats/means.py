@@ -10,9 +10,7 @@ from gateway.stats.significance import Significance
 
 
 def satterthwaite(a: Sample, b: Sample) -> float:
-    """Degrees of freedom of two arms with variances of their own (Welch 1947, Satterthwaite 1946); nan when they have
-    none.
-    """
+    """Degrees of freedom of two arms with variances of their own (Welch 1947); nan when they have none."""
     if a.n < 2 or b.n < 2:
         return math.nan
     of_a, of_b = a.variance / a.n, b.variance / b.n

@@ -54,9 +54,7 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moments:
-    """Welford's three numbers of a measure: count, mean (in its own unit) and sum of squared deviations from the
-    mean.
-    """
+    """Welford's three numbers of a measure: count, mean in its own unit, and sum of squared deviations from it."""
 
     n: int = 0
     mean: float = math.nan

@@ -48,9 +48,7 @@ def holm_levels(p: Sequence[float], *, alpha: float = 0.05) -> list[float]:
 
 
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values for a false discovery rate (Benjamini and Hochberg 1995): independent or positively dependent
-    tests.
-    """
+    """Adjusted p-values for a false discovery rate, tests not negatively dependent (Benjamini and Hochberg 1995)."""
     values = _checked(p)
     order = np.argsort(values, kind="stable")
     ranked = values[order] * len(p) / np.arange(1, len(p) + 1)

@@ -19,8 +19,7 @@ S = TypeVar("S", bound=Sample)
 
 
 def early_against_late(days: Sequence[tuple[int, S, S]], *, first: int = FIRST_DAYS) -> Effect | None:
-    """The effect of days 1 to ``first`` minus the effect of the later ones; ``days`` holds (day from 1, A, B) of each
-    cell.
+    """The effect of days 1 to ``first`` minus that of the later ones; ``days`` holds (day from 1, A, B) of each cell.
 
     Read it from day 10 on; |z| > 2.58 says that the effect is changing. A positive value is one that faded. None when
     a part has no effect. Source: docs/explanation/statistics.md.

@@ -7,22 +7,21 @@ read all the time. Rates are shares (0.05 is five points), ``alpha`` is two-side
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit
 
-SEQUENTIAL_COST = (
-    1.65  # calls for 80% power when looking all the time, over those of one look (measured 1.56 to 1.66)
-)
+SEQUENTIAL_COST = 1.65  # calls for 80% power when looking all the time over those of one look (measured 1.56 to 1.66)
 MIN_DAYS = 14
 WEEK = 7
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Calls of both arms together: ``fixed`` N_f for one look, ``planned`` N* that tunes the sequence, ``most``
-    N_max; and days.
+    """Calls of both arms together, and days.
 
-    ``days`` is None when nothing is known about the traffic.
+    ``fixed`` is N_f for one look, ``planned`` N* that tunes the sequence, ``most`` N_max; ``days`` is None when
+    nothing is known about the traffic.
     """
 
     fixed: int
@@ -60,9 +59,7 @@ def power_of_rates(per_arm: float, p1: float, p2: float, *, alpha: float = 0.05)
 
 
 def per_arm_of_rates(p1: float, p2: float, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Calls per arm that find p2 against p1, not rounded, as R's power.prop.test; raises ValueError when they are
-    equal.
-    """
+    """Calls per arm that find p2 against p1, not rounded, as R's power.prop.test; ValueError when they are equal."""
     _checked(p1=p1, p2=p2, alpha=alpha, power=power)
     if p1 == p2:
         raise ValueError("no number of calls tells two equal rates apart")
@@ -73,30 +70,34 @@ def per_arm_of_rates(p1: float, p2: float, *, alpha: float = 0.05, power: float 
 
 
 def detectable_rate(
-    per_arm: float, p1: float, *, alpha: float = 0.05, power: float = 0.8, upward: bool = True
+    per_arm: float,
+    p1: float,
+    *,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    better: Literal["higher", "lower"] = "higher",
 ) -> float:
     """The nearest p2 above p1 (or below) that so many calls per arm find; nan when even the last one is not found.
 
     Its distance from p1 is the minimum detectable effect.
     """
     _checked(p1=p1, alpha=alpha, power=power)
-    if not upward:
+    if better == "lower":
         return 1 - detectable_rate(per_arm, 1 - p1, alpha=alpha, power=power)
     return _root(lambda p2: power_of_rates(per_arm, p1, p2, alpha=alpha) - power, p1, 1.0)
 
 
-def power_of_means(per_arm: float, delta: float, sd: float, *, alpha: float = 0.05, one_sided: bool = False) -> float:
-    """The power of the two-sample t test for a true difference ``delta`` of means with ``sd``, as R's
-    power.t.test.
+def power_of_means(per_arm: float, delta: float, sd: float, *, alpha: float = 0.05) -> float:
+    """The power of the two-sample t test for a true difference of ``delta``, as R's power.t.test.
+
+    For a one-sided test pass twice its alpha, here and below.
     """
     df = 2 * (per_arm - 1)
-    needed = float(stdtrit(df, 1 - alpha / (1 if one_sided else 2)))
+    needed = float(stdtrit(df, 1 - alpha / 2))
     return 1 - float(nctdtr(df, math.sqrt(per_arm / 2) * abs(delta) / sd, needed))
 
 
-def per_arm_of_means(
-    delta: float, sd: float, *, alpha: float = 0.05, power: float = 0.8, one_sided: bool = False
-) -> float:
+def per_arm_of_means(delta: float, sd: float, *, alpha: float = 0.05, power: float = 0.8) -> float:
     """Calls per arm that find a difference of ``delta`` between means with ``sd`` (same unit), not rounded.
 
     n = 2 (z_a + z_b)^2 sd^2/delta^2 + z_a^2/4, the normal answer with the first term of the t's; where n is below
@@ -105,19 +106,15 @@ def per_arm_of_means(
     _checked(alpha=alpha, power=power)
     if not (delta > 0 and sd > 0):
         raise ValueError(f"a difference of {delta} with a standard deviation of {sd} cannot be planned")
-    z = -float(ndtri(alpha / (1 if one_sided else 2)))
+    z = -float(ndtri(alpha / 2))
     normal = 2 * ((z + float(ndtri(power))) * sd / delta) ** 2 + z * z / 4
     if normal > 1000:
         return normal
-    return _root(
-        lambda n: power_of_means(n, delta, sd, alpha=alpha, one_sided=one_sided) - power, 1.001, 2 * normal + 10
-    )
+    return _root(lambda n: power_of_means(n, delta, sd, alpha=alpha) - power, 1.001, 2 * normal + 10)
 
 
 def detectable_difference(per_arm: float, sd: float, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The smallest difference of means that so many calls per arm find, in the unit of ``sd``; nan below two
-    calls.
-    """
+    """The smallest difference of means that so many calls per arm find, in the unit of ``sd``; nan below two."""
     _checked(alpha=alpha, power=power)
     z = -float(ndtri(alpha / 2))
     if per_arm < 2:
@@ -148,23 +145,21 @@ def power_beside_guardrails(power: float, guardrails: int) -> float:
 
 
 def unequal_split_cost(share_b: float) -> float:
-    """How many times the calls of a 50/50 split it takes: 1/(4 w (1 - w)), w being B's share of the calls of A
-    and B.
-    """
+    """How many times the calls of a 50/50 split it takes: 1/(4 w (1 - w)), w being B's share of A and B."""
     _checked(share_b=share_b)
     return 1 / (4 * share_b * (1 - share_b))
 
 
 def sticky_cost(mean_square_over_mean: float, icc: float) -> float:
-    """How many times the calls it takes when callers stick: 1 + (Snn/Sn - 1) ICC, with Sn calls and Snn the sum of
-    squared calls.
+    """How many times the calls it takes when callers stick: 1 + (Snn/Sn - 1) ICC.
+
+    Sn are the calls, Snn the sum of squared calls per caller, and the first argument is Snn/Sn.
     """
     return 1 + (mean_square_over_mean - 1) * icc
 
 
 def judge_cost(sensitivity: float, specificity: float) -> float:
-    """How many times the calls it takes when a fair judge errs: 1/(Se + Sp - 1)^2, since the visible difference
-    shrinks.
+    """How many times the calls it takes when a fair judge errs: 1/(Se + Sp - 1)^2.
 
     Raises ValueError when the judge tells nothing (Se + Sp <= 1).
     """

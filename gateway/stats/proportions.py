@@ -61,9 +61,7 @@ def binomial_test(successes: int, n: int, p: float) -> float:
 
 
 def fisher_exact(a: Rate, b: Rate) -> float:
-    """Fisher's exact two-sided p-value of two rates (small arms): all tables with these margins that are no
-    likelier.
-    """
+    """Fisher's exact two-sided p-value of two small arms: all tables with these margins that are no likelier."""
     hits, n = a.successes + b.successes, a.n + b.n
     least = max(0, hits - b.n)
     of = np.arange(least, min(hits, a.n) + 1.0)

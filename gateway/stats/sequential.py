@@ -46,8 +46,7 @@ def gate(*arms: Rate | Moments) -> Gate:
 
 
 def tuning(planned: float, *, alpha: float = 0.05) -> float:
-    """r2 = (L + ln(L + 1)) / N* with L = -2 ln(alpha): the mixture that is narrowest at N* = ``planned`` units of
-    both arms.
+    """r2 = (L + ln(L + 1)) / N* with L = -2 ln(alpha): narrowest at N* = ``planned`` units of both arms.
 
     For one-sided bounds pass twice their alpha. Raises ValueError unless planned > 0 and 0 < alpha < 1.
     """

@@ -47,9 +47,7 @@ def cochran_mantel_haenszel(strata: RatePairs, *, continuity: float = 0.5) -> Si
 
 
 def mantel_haenszel_odds_ratio(strata: RatePairs, *, alpha: float = 0.05) -> OddsRatio | None:
-    """The common odds ratio with the interval of Robins, Breslow and Greenland 1986; None when it is 0, infinite or
-    unknown.
-    """
+    """The common odds ratio; None when it is 0, infinite or unknown. Source: Robins, Breslow and Greenland 1986."""
     up = down = pr = cross = qs = 0.0
     for a, b in _filled(strata):
         n = a.n + b.n
@@ -86,9 +84,9 @@ def mantel_haenszel_difference(strata: RatePairs) -> Effect | None:
 
 
 def post_stratified(strata: Sequence[tuple[Sample, Sample]]) -> Effect | None:
-    """mean(B) - mean(A) with each stratum weighted by its share of both arms' calls; variance sum(w^2 V_h), V_h
-    unpooled.
+    """mean(B) - mean(A) with each stratum weighted by its share w of both arms' calls; variance sum(w^2 V_h).
 
+    V_h is unpooled.
     None when a stratum with calls has no variance in an arm (then the whole is unknown), or nothing varies. Source:
     Miratrix, Sekhon and Yu 2013.
     """
@@ -100,8 +98,7 @@ def post_stratified(strata: Sequence[tuple[Sample, Sample]]) -> Effect | None:
 
 
 def simpson(pooled: Effect, stratified: Effect) -> bool:
-    """Whether pooling misleads: the signs differ and either |z| > 1.96, or the two are more than one standard error
-    apart.
+    """Whether pooling misleads: the signs differ and either |z| > 1.96, or they are more than a standard error apart.
 
     The standard error is the stratified one. Source: docs/explanation/statistics.md.
     """

@@ -53,8 +53,7 @@ def _pearson(table: npt.ArrayLike, *, shift: float) -> Significance | None:
 
 
 def trend_test(rates: Sequence[Rate], scores: Sequence[float] | None = None) -> Significance | None:
-    """Cochran-Armitage: whether a rate drifts over ordered periods; ``scores`` are their places, 1, 2, 3 … by
-    default.
+    """Cochran-Armitage: whether a rate drifts over ordered periods; ``scores`` are their places, else 1, 2, 3 …
 
     None when fewer than two places have calls or all calls came out the same.
     """

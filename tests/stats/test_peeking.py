@@ -1,4 +1,4 @@
-"""Experiments without any difference, looked at after every call: how often each rule finds a winner that is not there.
+"""Experiments without any difference, looked at after every call: how often each rule finds a winner.
 
 The draws are seeded, so the counts are exact; the naive test's counts prove that the measurement can fail.
 """
@@ -19,35 +19,37 @@ from gateway.stats.sequential import NEEDED_OF_A_RATE, log_e_value, tuning
 CASES = json.loads((Path(__file__).parent.parent / "data" / "stats_cases.json").read_text(encoding="utf-8"))["cases"]
 PEEKING = {case["name"]: case for case in CASES if case["name"].startswith("peeking_ci_deterministic")}
 
-Counts = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 
-def counted(given: dict[str, Any]) -> tuple[dict[str, Any], Counts, Counts, Counts, Counts]:
-    """Cumulative calls and successes of A and B, (runs, calls) each, and the sums that show the dice are the same."""
+def false_winners(given: dict[str, Any]) -> dict[str, int]:
+    """How many runs each rule ended with a winner, and the sums that show the dice are the same."""
     rng = np.random.default_rng(given["seed"])
     to_b = rng.random((given["R"], given["N_total"])) < given["w_B"]
     won = rng.random((given["R"], given["N_total"])) < given["p"]
+    found = {"sum_T": int(to_b.sum()), "sum_Y": int(won.sum())}
+    for start in range(0, given["R"], 100):
+        part = slice(start, start + 100)
+        for rule, hits in read_after_every_call(to_b[part], won[part], given).items():
+            found[rule] = found.get(rule, 0) + hits
+    return found
+
+
+def read_after_every_call(to_b: Flags, won: Flags, given: dict[str, Any]) -> dict[str, int]:
+    """Winners by rule, of runs (runs, calls) that say which calls went to B and which were won."""
+    n = np.arange(1.0, to_b.shape[1] + 1)
     n_b, x_b = np.cumsum(to_b, axis=1, dtype=float), np.cumsum(won & to_b, axis=1, dtype=float)
-    n_a = np.arange(1.0, given["N_total"] + 1) - n_b
-    x_a = np.cumsum(won, axis=1, dtype=float) - x_b
-    return {"sum_T": int(to_b.sum()), "sum_Y": int(won.sum())}, n_a, x_a, n_b, x_b
-
-
-def false_winners(given: dict[str, Any]) -> dict[str, Any]:
-    """How many runs each rule ended with a winner."""
-    sums, n_a, x_a, n_b, x_b = counted(given)
+    n_a, x_a = n - n_b, np.cumsum(won, axis=1, dtype=float) - x_b
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = (x_a + x_b) / (n_a + n_b)
-        gap = x_b / n_b - x_a / n_a
+        p, gap = (x_a + x_b) / n, x_b / n_b - x_a / n_a
         naive = np.abs(gap) / np.sqrt(p * (1 - p) * (1 / n_a + 1 / n_b)) >= given["naive_z"]
         z = gap / np.sqrt(variance_of_rates(x_a, n_a, x_b, n_b))
-        log_e = log_e_value(z, (n_a + n_b) * tuning(given["N_star"], alpha=given["alpha"]))
+        log_e = log_e_value(z, n * tuning(given["N_star"], alpha=given["alpha"]))
     needed = -math.log(given["alpha"])
     smallest = np.minimum.reduce([x_a, n_a - x_a, x_b, n_b - x_b])
     weights = [1 - given["w_B"], given["w_B"]]
     exact = log_exact_e_value(np.stack([x_a, x_b], axis=-1), np.stack([n_a - x_a, n_b - x_b], axis=-1), weights)
     return {
-        **sums,
         "naive_hits_30": ever(naive & (np.minimum(n_a, n_b) >= 30)),
         "naive_hits_100": ever(naive & (np.minimum(n_a, n_b) >= 100)),
         "fixed_end_hits": int(naive[:, -1].sum()),
@@ -56,7 +58,7 @@ def false_winners(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def ever(hits: npt.NDArray[np.bool_]) -> int:
+def ever(hits: Flags) -> int:
     return int(hits.any(axis=1).sum())
 
 

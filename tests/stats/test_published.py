@@ -1,4 +1,4 @@
-"""Every numeric case of stats_cases.json, most with a value that somebody else published, through the project's functions."""
+"""Every numeric case of stats_cases.json, most with a published value, through the project's functions."""
 
 import json
 import math
@@ -271,7 +271,7 @@ def _(given: Inputs) -> dict[str, Any]:
     return {
         "power_n20": planning.power_of_means(20, delta, sd),
         "n_power90": planning.per_arm_of_means(delta, sd, power=0.9),
-        "n_power90_one_sided": planning.per_arm_of_means(delta, sd, power=0.9, one_sided=True),
+        "n_power90_one_sided": planning.per_arm_of_means(delta, sd, power=0.9, alpha=0.1),
     }
 
 
@@ -304,7 +304,7 @@ def _(given: Inputs) -> dict[str, Any]:
 def _(given: Inputs) -> dict[str, Any]:
     rows = pairs(given.get("tables") or given["tables_[row=version][col=success,failure]"])
     common = known(strata.mantel_haenszel_odds_ratio(rows))
-    same, tarone = heterogeneity.breslow_day(rows), heterogeneity.breslow_day(rows, tarone=True)
+    same, tarone = heterogeneity.breslow_day(rows), heterogeneity.tarone(rows)
     return {
         **chi(known(strata.cochran_mantel_haenszel(rows))),
         "or": common.value,
