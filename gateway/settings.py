@@ -4,6 +4,7 @@
 ``secrets``; no message, dump or repr of it holds one.
 """
 
+import base64
 import difflib
 import ipaddress
 import json
@@ -12,8 +13,8 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import SplitResult, urlsplit
 
 from phonenumbers import SUPPORTED_REGIONS
 from pydantic import (
@@ -31,6 +32,7 @@ from pydantic_core import ErrorDetails
 
 from gateway.errors import Invalid, Problem
 from gateway.log import Format
+from gateway.model import NoticeKind
 
 DEFAULT_FILE = Path("config/gateway.toml")
 
@@ -124,7 +126,27 @@ def _database_url(value: object) -> object:
 
 
 def _base_url(text: str) -> str:
-    """``text`` if every path can be put behind it; the message never quotes it, as it might hold a password."""
+    """``text`` if every path can be put behind it."""
+    parts = _web_address(text)
+    _refuse(
+        {
+            **_exposed(parts),
+            'leave out everything from "?" or "#" on': "?" in text or "#" in text,
+            'drop the "/" at the end': parts.path.endswith("/"),
+        }
+    )
+    return text
+
+
+def _receiver_url(url: SecretStr) -> SecretStr:
+    """``url`` if it can be posted to; whoever knows it may be allowed to post."""
+    text = url.get_secret_value()
+    _refuse({**_exposed(_web_address(text)), 'leave out everything from "#" on': "#" in text})
+    return url
+
+
+def _web_address(text: str) -> SplitResult:
+    """The parts of a URL of the web; the message never quotes it, as it might hold a password."""
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
@@ -132,14 +154,45 @@ def _base_url(text: str) -> str:
         host = None
     if not host or not re.match("https?://", text) or re.search(r"[^!-~]|\\", text) or parts.netloc.endswith(":"):
         raise ValueError("should be a URL such as https://calls.example.com")
-    cures = {
+    return parts
+
+
+def _exposed(parts: SplitResult) -> dict[str, bool]:
+    return {
         "leave out user and password": "@" in parts.netloc,
-        'leave out everything from "?" or "#" on': "?" in text or "#" in text,
-        'drop the "/" at the end': parts.path.endswith("/"),
-        "use https, as http is taken only on loopback": parts.scheme == "http" and not is_loopback(host),
+        "use https, as http is taken only on loopback": parts.scheme == "http"
+        and not is_loopback(parts.hostname or ""),
     }
+
+
+def _refuse(cures: Mapping[str, bool]) -> None:
     if any(cures.values()):
         raise ValueError("; ".join(cure for cure, needed in cures.items() if needed))
+
+
+def _signing_key(secret: SecretStr) -> SecretStr:
+    try:
+        size = len(read_signing_key(secret.get_secret_value()))
+    except ValueError:
+        size = 0
+    if not 24 <= size <= 64:
+        raise ValueError(
+            'should be "whsec_" and 24 to 64 bytes in base64: make one with: echo "whsec_$(openssl rand -base64 32)"'
+        )
+    return secret
+
+
+def read_signing_key(secret: str) -> bytes:
+    """The key in a secret of Standard Webhooks, ``whsec_`` and base64; else ValueError."""
+    prefix, written = secret[:6], secret[6:]
+    if prefix != "whsec_":
+        raise ValueError("does not begin with whsec_")
+    return base64.b64decode(written, validate=True)
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_-]{1,40}", text):
+        raise ValueError('should be a name of small letters, digits, "_" and "-"')
     return text
 
 
@@ -147,6 +200,9 @@ Duration = Annotated[int, BeforeValidator(_duration)]
 Window = Annotated[str, AfterValidator(_window)]
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
+ReceiverUrl = Annotated[SecretStr, AfterValidator(_receiver_url)]
+SigningKey = Annotated[Secret, AfterValidator(_signing_key)]
+Name = Annotated[str, AfterValidator(_name)]
 Sid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.-]{1,128}$")]
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True)]
 Country = Annotated[str, AfterValidator(_country)]
@@ -235,6 +291,16 @@ class Retention(_Table):
     transcripts: Days | None = None
 
 
+class Receiver(_Table):
+    url: ReceiverUrl
+    secret: SigningKey
+    events: tuple[NoticeKind, ...] = get_args(NoticeKind)
+
+
+class Notifications(_Table):
+    receivers: dict[Name, Receiver] = Field(default_factory=dict)
+
+
 class Log(_Table):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Format = "console"
@@ -252,6 +318,7 @@ class Settings(_Table):
     outbound: Outbound = Outbound()
     experiments: Experiments = Experiments()
     retention: Retention = Retention()
+    notifications: Notifications = Notifications()
     log: Log = Log()
 
     _sources: Mapping[str, str] = PrivateAttr(default_factory=dict)
@@ -260,7 +327,7 @@ class Settings(_Table):
         """Every secret in the clear, for ``log.configure``, which keeps them out of the log."""
         url = self.database.url.get_secret_value()
         password = re.search(r"://[^@]*?:([^@]+)@", url)
-        sections = (self.twilio, self.auth)
+        sections = (self.twilio, self.auth, self.notifications)
         return (*_secrets_in(sections), *([password[1]] if password else []))
 
     def describe(self) -> list[tuple[str, str, str]]:
@@ -433,6 +500,9 @@ def _cure(error: ErrorDetails, path: str) -> str:
 
 def _not_a_setting(path: str) -> str:
     known = {*KEYS, *Settings.model_fields, *(f"twilio.accounts.{key}" for key in Account.model_fields)}
+    table = path.rpartition(".")[0]
+    if table.startswith("notifications.receivers."):
+        known |= {f"{table}.{key}" for key in Receiver.model_fields}
     return f"is not a setting{_nearest(re.sub(r'[.][0-9]+', '', path), known)}"
 
 

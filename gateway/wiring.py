@@ -19,9 +19,10 @@ from gateway.errors import Invalid, Problem, Unavailable
 from gateway.livestate import LiveState
 from gateway.log import Throttle
 from gateway.model import Event, Parameters, Target
+from gateway.notifier import Notifier, Receiver, open_notifier
 from gateway.placing import Allowed, Contacts
 from gateway.publishing import Author, Publishing, read_files, read_folders
-from gateway.settings import Settings
+from gateway.settings import Settings, read_signing_key
 from gateway.storage.attempts import Limits
 from gateway.storage.bootfile import BootFile
 from gateway.storage.callbook import call_of, events_of, open_calls
@@ -42,6 +43,7 @@ MATURE_SECONDS = 5.0
 SWEEP_SECONDS = 60.0
 DRIFT_SECONDS = 60.0
 TIDY_SECONDS = 3600.0
+NOTIFY_SECONDS = 1.0
 REFUSALS_TOLD = 5  # in a second: to say what is wrong with a forged request costs more than to answer a good one
 # A call whose end nobody told is asked about after ten minutes, and given up after a day.
 _ASK_AFTER = 10 * 60_000
@@ -91,6 +93,7 @@ class Gateway:
     outbox: Outbox
     contacts: Contacts
     campaigns: Campaigns
+    notifier: Notifier
     wall: Callable[[], int]
     dialling: asyncio.Task[None] | None = None
     drift: list[str] = field(default_factory=list)
@@ -123,6 +126,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         state = LiveState(database, BootFile(data / "live.jsonl"), wall=wall)
         public_url = settings.server.public_url
         carrier = await _carrier(settings, stack)
+        notifier = await stack.enter_async_context(open_notifier(database, _receivers(settings), wall=wall))
         contacts = Contacts(
             account=settings.twilio.account_sid or "",
             allowed=Allowed(
@@ -163,6 +167,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
                 rate=settings.outbound.calls_per_second,
                 wall=wall,
             ),
+            notifier=notifier,
             wall=wall,
         )
         migrated = await _migrate(gateway)
@@ -178,6 +183,8 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(gateway))),
             asyncio.create_task(_every(DRIFT_SECONDS, lambda: look_for_drift(gateway))),
             asyncio.create_task(_every(TIDY_SECONDS, gateway.campaigns.tidy)),
+            asyncio.create_task(_every(NOTIFY_SECONDS, notifier.step)),
+            asyncio.create_task(_every(TIDY_SECONDS, notifier.tidy)),
         ]
         if gateway.carrier is not None:
             owner = Owner(data / "dialer")
@@ -250,6 +257,17 @@ async def _carrier(settings: Settings, stack: AsyncExitStack) -> Carrier | None:
             base_url=twilio.api_base_url,
         )
     )
+
+
+def _receivers(settings: Settings) -> dict[str, Receiver]:
+    return {
+        name: Receiver(
+            url=one.url.get_secret_value(),
+            key=read_signing_key(one.secret.get_secret_value()),
+            kinds=frozenset(one.events),
+        )
+        for name, one in settings.notifications.receivers.items()
+    }
 
 
 async def _migrate(gateway: Gateway) -> bool:

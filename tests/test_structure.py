@@ -36,6 +36,7 @@ FLOORS = {
     "gateway.routefile": 4,
     "gateway.publishing": 5,
     "gateway.dialer": 5,
+    "gateway.notifier": 5,
     "gateway.campaigns": 5,
     "gateway.livestate": 5,
     "gateway.wiring": 6,
