@@ -25,8 +25,9 @@ from gateway.storage.campaignbook import (
     suppressed_among,
     unfinished,
 )
-from gateway.storage.campaigns import Campaign, ContactRow, set_status
+from gateway.storage.campaigns import Campaign, ContactRow, set_status, told_of
 from gateway.storage.engine import Connection, Database
+from gateway.storage.notices import add_notice
 from gateway.terms import Terms
 
 _log = log.get("campaigns")
@@ -223,6 +224,8 @@ class Campaigns:
             await self._move(connection, one, "start", was=_STARTABLE, to="scheduled")
         else:
             await self._move(connection, one, "start", was=_STARTABLE, to="running", started_at=now)
+            body = told_of(one._replace(status="running", started_at=now))
+            await connection.run_sync(add_notice, "campaign.started", f"campaign {one.id}", body, now)
 
     async def pause(self, connection: Connection, one: Campaign, reason: str) -> None:
         """Dial nobody more of it once this is committed; calls under way go on."""

@@ -31,6 +31,7 @@ from gateway.storage.experiments import (
     list_experiments,
     take_lease,
 )
+from gateway.storage.notices import add_notice
 from gateway.storage.revisions import end_hold, put_hold
 
 _log = log.get("experiments")
@@ -241,6 +242,9 @@ class Experiments:
                 async with self._database.write() as connection:
                     if await begin_scheduled(connection, self._database, one, at=now):
                         await self._note(connection, one["id"], "started", _by_itself("its time has come"))
+                        told = {"author": "gateway", "reason": "its time has come"}
+                        subject = f"experiment {one['id']}"
+                        await connection.run_sync(add_notice, "experiment.started", subject, told, now)
                 await self._state.refresh()
             return
         evaluation = await judging(one["id"])

@@ -16,6 +16,16 @@ ServedBy = Literal["version", "fallback", "unrouted", "none"]
 ServedReason = Literal["assigned", "hold", "failover", "machine"]
 VersionStatus = Literal["draft", "published", "retired"]
 ExperimentStatus = Literal["draft", "scheduled", "running", "paused", "maturing", "stopped"]
+NoticeKind = Literal[
+    "experiment.started",
+    "experiment.stopped",
+    "experiment.alarm",
+    "experiment.verdict",
+    "campaign.started",
+    "campaign.paused",
+    "campaign.completed",
+]
+"""What the outside can be told of."""
 
 Parameters = tuple[tuple[str, str], ...]
 """What an agent is given, name and text; nested tables are dotted (``persona.name``)."""

@@ -15,7 +15,7 @@ from typing import Any
 from gateway import log
 from gateway.errors import Conflict, Invalid, Moved, NotFound, Problem, Refused
 from gateway.livestate import LiveState
-from gateway.model import Experiment, Route, Snapshot, Target, Version
+from gateway.model import Experiment, NoticeKind, Route, Snapshot, Target, Version
 from gateway.registration import digest_of, ramp_shares, record_of
 from gateway.routefile import (
     build_route,
@@ -41,6 +41,7 @@ from gateway.storage.experiments import (
     epoch_row,
     experiment_numbers,
 )
+from gateway.storage.notices import add_notice
 from gateway.storage.revisions import (
     Key,
     Revision,
@@ -498,6 +499,14 @@ class Publishing:
         closing = {one: revisions[one.rpartition("-")[0]] for one in found.closed}
         await close_experiments(connection, found.closed, at=now, revisions=closing, winners=found.winners)
         await add_events(connection, found.events)
+        for event in found.events:
+            if event["kind"] in ("started", "stopped"):
+                subject, told = (
+                    f"experiment {event['experiment']}",
+                    {key: event[key] for key in ("author", "reason", "detail")},
+                )
+                kind: NoticeKind = "experiment.started" if event["kind"] == "started" else "experiment.stopped"
+                await connection.run_sync(add_notice, kind, subject, told, now)
 
     def _consequence(
         self, change: Change, route: Route | None, last: int, revision: int, now: int, found: _Consequences

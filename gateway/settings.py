@@ -4,6 +4,7 @@
 ``secrets``; no message, dump or repr of it holds one.
 """
 
+import base64
 import difflib
 import ipaddress
 import json
@@ -12,8 +13,8 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import SplitResult, urlsplit
 
 from phonenumbers import SUPPORTED_REGIONS
 from pydantic import (
@@ -33,6 +34,7 @@ from pydantic_core import ErrorDetails
 
 from gateway.errors import Invalid, Problem
 from gateway.log import Format
+from gateway.model import NoticeKind
 
 DEFAULT_FILE = Path("config/gateway.toml")
 
@@ -132,7 +134,27 @@ def _field_name(text: str) -> str:
 
 
 def _base_url(text: str) -> str:
-    """``text`` if every path can be put behind it; the message never quotes it, as it might hold a password."""
+    """``text`` if every path can be put behind it."""
+    parts = _web_address(text)
+    _refuse(
+        {
+            **_exposed(parts),
+            'leave out everything from "?" or "#" on': "?" in text or "#" in text,
+            'drop the "/" at the end': parts.path.endswith("/"),
+        }
+    )
+    return text
+
+
+def _receiver_url(url: SecretStr) -> SecretStr:
+    """``url`` if it can be posted to; whoever knows it may be allowed to post."""
+    text = url.get_secret_value()
+    _refuse({**_exposed(_web_address(text)), 'leave out everything from "#" on': "#" in text})
+    return url
+
+
+def _web_address(text: str) -> SplitResult:
+    """The parts of a URL of the web; the message never quotes it, as it might hold a password."""
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
@@ -140,14 +162,45 @@ def _base_url(text: str) -> str:
         host = None
     if not host or not re.match("https?://", text) or re.search(r"[^!-~]|\\", text) or parts.netloc.endswith(":"):
         raise ValueError("should be a URL such as https://calls.example.com")
-    cures = {
+    return parts
+
+
+def _exposed(parts: SplitResult) -> dict[str, bool]:
+    return {
         "leave out user and password": "@" in parts.netloc,
-        'leave out everything from "?" or "#" on': "?" in text or "#" in text,
-        'drop the "/" at the end': parts.path.endswith("/"),
-        "use https, as http is taken only on loopback": parts.scheme == "http" and not is_loopback(host),
+        "use https, as http is taken only on loopback": parts.scheme == "http"
+        and not is_loopback(parts.hostname or ""),
     }
+
+
+def _refuse(cures: Mapping[str, bool]) -> None:
     if any(cures.values()):
         raise ValueError("; ".join(cure for cure, needed in cures.items() if needed))
+
+
+def _signing_key(secret: SecretStr) -> SecretStr:
+    try:
+        size = len(read_signing_key(secret.get_secret_value()))
+    except ValueError:
+        size = 0
+    if not 24 <= size <= 64:
+        raise ValueError(
+            'should be "whsec_" and 24 to 64 bytes in base64: make one with: echo "whsec_$(openssl rand -base64 32)"'
+        )
+    return secret
+
+
+def read_signing_key(secret: str) -> bytes:
+    """The key in a secret of Standard Webhooks, ``whsec_`` and base64; else ValueError."""
+    prefix, written = secret[:6], secret[6:]
+    if prefix != "whsec_":
+        raise ValueError("does not begin with whsec_")
+    return base64.b64decode(written, validate=True)
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_-]{1,40}", text):
+        raise ValueError('should be a name of small letters, digits, "_" and "-"')
     return text
 
 
@@ -156,6 +209,9 @@ Window = Annotated[str, AfterValidator(_window)]
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 FieldName = Annotated[str, AfterValidator(_field_name)]
+ReceiverUrl = Annotated[SecretStr, AfterValidator(_receiver_url)]
+SigningKey = Annotated[Secret, AfterValidator(_signing_key)]
+Name = Annotated[str, AfterValidator(_name)]
 Sid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.-]{1,128}$")]
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True)]
 Country = Annotated[str, AfterValidator(_country)]
@@ -306,6 +362,16 @@ class Retention(_Table):
     transcripts: Days | None = None
 
 
+class Receiver(_Table):
+    url: ReceiverUrl
+    secret: SigningKey
+    events: tuple[NoticeKind, ...] = get_args(NoticeKind)
+
+
+class Notifications(_Table):
+    receivers: dict[Name, Receiver] = Field(default_factory=dict)
+
+
 class Log(_Table):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Format = "console"
@@ -324,6 +390,7 @@ class Settings(_Table):
     experiments: Experiments = Experiments()
     analysis: Analysis = Analysis()
     retention: Retention = Retention()
+    notifications: Notifications = Notifications()
     log: Log = Log()
 
     _sources: Mapping[str, str] = PrivateAttr(default_factory=dict)
@@ -332,7 +399,7 @@ class Settings(_Table):
         """Every secret in the clear, for ``log.configure``, which keeps them out of the log."""
         url = self.database.url.get_secret_value()
         password = re.search(r"://[^@]*?:([^@]+)@", url)
-        sections = (self.twilio, self.auth, self.analysis)
+        sections = (self.twilio, self.auth, self.analysis, self.notifications)
         return (*_secrets_in(sections), *([password[1]] if password else []))
 
     def describe(self) -> list[tuple[str, str, str]]:
@@ -515,6 +582,9 @@ def _not_a_setting(path: str) -> str:
     known = {*KEYS, *Settings.model_fields}
     for table, shape in NESTED.items():
         known |= {f"{table}.{field.alias or key}" for key, field in shape.model_fields.items()}
+    above = path.rpartition(".")[0]
+    if above.startswith("notifications.receivers."):
+        known |= {f"{above}.{key}" for key in Receiver.model_fields}
     return f"is not a setting{_nearest(re.sub(r'[.][0-9]+', '', path), known)}"
 
 

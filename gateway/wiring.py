@@ -22,9 +22,10 @@ from gateway.judges import open_judge
 from gateway.livestate import LiveState
 from gateway.log import Throttle
 from gateway.model import Event, Parameters, Target
+from gateway.notifier import Notifier, Receiver, open_notifier
 from gateway.placing import Allowed, Contacts
 from gateway.publishing import Author, Publishing, read_files, read_folders
-from gateway.settings import Settings
+from gateway.settings import Settings, read_signing_key
 from gateway.storage.attempts import Limits
 from gateway.storage.bootfile import BootFile
 from gateway.storage.callbook import call_of, events_of, open_calls
@@ -47,6 +48,7 @@ SWEEP_SECONDS = 60.0
 DRIFT_SECONDS = 60.0
 TIDY_SECONDS = 3600.0
 LEAD_SECONDS = 5.0
+NOTIFY_SECONDS = 1.0
 REFUSALS_TOLD = 5  # in a second: to say what is wrong with a forged request costs more than to answer a good one
 # A call whose end nobody told is asked about after ten minutes, and given up after a day.
 _ASK_AFTER = 10 * 60_000
@@ -97,6 +99,7 @@ class Gateway:
     outbox: Outbox
     contacts: Contacts
     campaigns: Campaigns
+    notifier: Notifier
     wall: Callable[[], int]
     analysis: Analysis | None = None
     dialling: asyncio.Task[None] | None = None
@@ -130,6 +133,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         state = LiveState(database, BootFile(data / "live.jsonl"), wall=wall)
         public_url = settings.server.public_url
         carrier = await _carrier(settings, stack)
+        notifier = await stack.enter_async_context(open_notifier(database, _receivers(settings), wall=wall))
         contacts = Contacts(
             account=settings.twilio.account_sid or "",
             allowed=Allowed(
@@ -180,6 +184,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
                 rate=settings.outbound.calls_per_second,
                 wall=wall,
             ),
+            notifier=notifier,
             wall=wall,
         )
         migrated = await _migrate(gateway)
@@ -196,6 +201,8 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             asyncio.create_task(_every(DRIFT_SECONDS, lambda: look_for_drift(gateway))),
             asyncio.create_task(_every(LEAD_SECONDS, lambda: gateway.experiments.lead(_not_judged))),
             asyncio.create_task(_every(TIDY_SECONDS, gateway.campaigns.tidy)),
+            asyncio.create_task(_every(NOTIFY_SECONDS, notifier.step)),
+            asyncio.create_task(_every(TIDY_SECONDS, notifier.tidy)),
         ]
         if gateway.carrier is not None:
             owner = Owner(data / "dialer")
@@ -280,6 +287,17 @@ async def _carrier(settings: Settings, stack: AsyncExitStack) -> Carrier | None:
             base_url=twilio.api_base_url,
         )
     )
+
+
+def _receivers(settings: Settings) -> dict[str, Receiver]:
+    return {
+        name: Receiver(
+            url=one.url.get_secret_value(),
+            key=read_signing_key(one.secret.get_secret_value()),
+            kinds=frozenset(one.events),
+        )
+        for name, one in settings.notifications.receivers.items()
+    }
 
 
 async def _migrate(gateway: Gateway) -> bool:

@@ -29,6 +29,7 @@ ACCOUNT = "AC" + "0" * 31 + "1"
 TOKEN = "a secret of this account"
 ADMIN = "gw_the_admin"
 NOBODY = "http://127.0.0.1:9"  # where nothing listens
+WEBHOOK_SECRET = "whsec_Y2FuYXJ5LWZvci10aGUtc2lnbmluZy1rZXkh"
 
 
 def _loopback_only(event: str, details: tuple[Any, ...]) -> None:

@@ -304,3 +304,35 @@ async def test_an_unknown_attempt_is_never_dialled_again_by_itself(outbound: Out
         await outbound.dialer.step()
     (person,) = await contacts(outbound, campaign)
     assert (person["state"], person["result"], len(outbound.twilio.created)) == ("done", "unknown", 1)
+
+
+async def notices(outbound: Outbound) -> list[tuple[str, str, str]]:
+    listed = (await outbound.served.api("GET", "/notifications")).body["notifications"]
+    return [(one["type"], one["subject"], one["data"]["reason"]) for one in reversed(listed)]
+
+
+async def test_the_outside_is_told_of_what_a_campaign_does_by_itself(outbound: Outbound) -> None:
+    start_at = outbound.clock() + 60_000
+    first, second = await create(outbound, people(1)), await create(outbound, people(1, 2000), start_at=start_at)
+    await change(outbound, first, "start")
+    await change(outbound, second, "start")
+    assert await notices(outbound) == [("campaign.started", f"campaign {first['id']}", "")]
+    # Whoever pauses a campaign by hand knows it.
+    await change(outbound, first, "pause", reason="a look")
+    await outbound.dialer.step()
+    await change(outbound, first, "resume")
+    assert len(await notices(outbound)) == 1
+    await outbound.dialer.step()
+    await end(outbound, 0, "completed", CallDuration="30")
+    outbound.twilio.answers = ["400/21215"]
+    outbound.pass_time(61_000)
+    await outbound.dialer.step()
+    told = await notices(outbound)
+    assert {(kind, subject) for kind, subject, _ in told[1:]} == {
+        ("campaign.completed", f"campaign {first['id']}"),
+        ("campaign.started", f"campaign {second['id']}"),
+        ("campaign.paused", f"campaign {second['id']}"),
+    }
+    assert "21215" in told[3][2]
+    await outbound.dialer.step()
+    assert len(await notices(outbound)) == 4

@@ -328,3 +328,13 @@ async def test_a_plan_that_cannot_be_kept_is_told(lab: Lab, plan: dict[str, Any]
     body = ROUTE | {"ab_test": ROUTE["ab_test"] | {"plan": plan}}
     answer = await lab.served.api("PUT", "/routes/support", body, If_Match='"1"')
     assert (answer.status, cure in str(answer.body)) == (422, True), answer.body
+
+
+async def test_a_start_and_a_stop_are_told_to_receivers(lab: Lab) -> None:
+    await lab.do("start", reason="the board agreed")
+    await lab.do("stop", winner="b")
+    told = (await lab.served.api("GET", "/notifications")).body["notifications"]
+    assert {(one["type"], one["subject"]) for one in told} >= {
+        ("experiment.started", "experiment support-1"),
+        ("experiment.stopped", "experiment support-1"),
+    }

@@ -5,7 +5,7 @@ import re
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -13,17 +13,21 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.errors import Invalid
+from gateway.model import NoticeKind
 from gateway.settings import (
     KEYS,
     NESTED,
     Log,
+    Receiver,
     Settings,
     environment_name,
     is_loopback,
     load_settings,
     parse_duration,
     parse_window,
+    read_signing_key,
 )
+from tests.conftest import WEBHOOK_SECRET
 
 ROOT = Path(__file__).parent.parent
 TOKEN = {"TWILIO_AUTH_TOKEN": "canary-token"}
@@ -304,12 +308,16 @@ api_key_sid = "SK1"
 api_key_secret = "env:KEY"
 accounts = [{ sid = "AC2", auth_tokens = ["env:SUB1", "env:SUB2"] }]
 shared_keys = { webhooks_1 = "env:SHARED" }
+[notifications.receivers.ops]
+url = "https://ops.example.com/hooks?key=canary"
+secret = "env:OPS"
 [auth]
 admin_token = "env:ADMIN"
 """
 SECRETS = {
     name: f"canary-{name.lower()}" for name in ("PRIMARY", "SECONDARY", "KEY", "SUB1", "SUB2", "SHARED", "ADMIN")
 }
+SECRETS["OPS"] = WEBHOOK_SECRET
 ENVIRON = {**SECRETS, "DATABASE": "postgresql://gateway:canary-database@db.example.com/gateway"}
 
 
@@ -359,7 +367,7 @@ def test_a_missing_or_empty_variable_is_named_once(load: Load) -> None:
 def test_a_secret_written_into_the_file_is_refused_without_repeating_it(name: str, load: Load) -> None:
     text = SECRET_FILE.replace(f"env:{name}", SECRETS[name])
     ((place, said),) = _problems(load, text, ENVIRON).items()
-    assert place.startswith(("gateway.toml twilio.", "gateway.toml auth."))
+    assert place.startswith(("gateway.toml twilio.", "gateway.toml auth.", "gateway.toml notifications."))
     assert "env:NAME" in said
     assert "canary" not in said
     load(SECRET_FILE, ENVIRON)  # The same file passes without it.
@@ -423,7 +431,9 @@ def test_no_secret_shows_in_an_error(load: Load) -> None:
 
 
 def test_the_secrets_for_the_log_are_all_of_them(load: Load) -> None:
-    assert sorted(load(SECRET_FILE, ENVIRON).secrets()) == sorted([*SECRETS.values(), "canary-database"])
+    assert sorted(load(SECRET_FILE, ENVIRON).secrets()) == sorted(
+        [*SECRETS.values(), "canary-database", "https://ops.example.com/hooks?key=canary"]
+    )
 
 
 def test_tokens_without_an_account_hold_for_any(load: Load) -> None:
@@ -435,6 +445,53 @@ def test_an_account_listed_twice_has_the_tokens_of_both(load: Load) -> None:
     accounts = '[{"sid": "AC1", "auth_tokens": ["two"]}, {"sid": "AC1", "auth_tokens": ["three"]}]'
     environ = {"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "one", "GATEWAY_TWILIO__ACCOUNTS": accounts}
     assert load("", environ).twilio.signing_keys()[0] == {"AC1": ("one", "two", "three")}
+
+
+# Who is told
+
+
+def receiver(load: Load, **changes: Any) -> Settings:
+    told = {"url": "https://ops.example.com/hooks", "secret": "env:OPS"} | changes
+    environ = {"GATEWAY_NOTIFICATIONS__RECEIVERS": json.dumps({"ops": told}), "OPS": WEBHOOK_SECRET}
+    return load("", TOKEN | environ)
+
+
+def test_a_receiver_is_told_of_everything_unless_it_says_otherwise(load: Load) -> None:
+    assert receiver(load).notifications.receivers["ops"].events == get_args(NoticeKind)
+    some = ["campaign.paused", "experiment.alarm"]
+    assert receiver(load, events=some).notifications.receivers["ops"].events == tuple(some)
+    assert read_signing_key(WEBHOOK_SECRET) == b"canary-for-the-signing-key!"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "cure"),
+    [
+        ({"url": "http://ops.example.com/hooks"}, "url", "use https"),
+        ({"url": "http://169.254.169.254/hooks"}, "url", "use https"),
+        ({"url": "https://me:canary@ops.example.com"}, "url", "leave out user and password"),
+        ({"url": "https://ops.example.com#canary"}, "url", 'leave out everything from "#" on'),
+        ({"url": "ftp://ops.example.com/canary"}, "url", "should be a URL"),
+        ({"secret": "canary"}, "secret", "openssl rand"),
+        ({"secret": "whsec_Y2FuYXJ5"}, "secret", "openssl rand"),
+        ({"secret": WEBHOOK_SECRET + "!"}, "secret", "openssl rand"),
+        ({"events": ["campaign.canary"]}, "events.0", "campaign.paused"),
+        ({"secrt": "env:OPS"}, "secrt", "did you mean notifications.receivers.ops.secret?"),
+    ],
+)
+def test_a_wrong_receiver_is_refused_with_its_cure(changes: dict[str, Any], key: str, cure: str, load: Load) -> None:
+    with pytest.raises(Invalid) as caught:
+        receiver(load, **changes)
+    (problem,) = caught.value.problems
+    assert (problem.path, cure in problem.text) == (f"notifications.receivers.ops.{key}", True), problem
+    assert key == "events.0" or "canary" not in str(problem)
+
+
+def test_a_receiver_may_be_anywhere_on_loopback_and_have_a_query(load: Load) -> None:
+    for url in ("http://127.0.0.1:9/hooks", "https://10.0.0.1/hooks/?key=1"):
+        assert receiver(load, url=url).notifications.receivers["ops"].url.get_secret_value() == url
+    text = '[notifications.receivers."Ops 1"]\nurl = "https://ops.example.com"\nsecret = "env:OPS"\n'
+    ((place, said),) = _problems(load, text, TOKEN | {"OPS": WEBHOOK_SECRET}).items()
+    assert ("receivers.Ops 1" in place, "small letters" in said) == (True, True)
 
 
 # Starting without a token
@@ -610,7 +667,7 @@ def test_the_shipped_files_examples_are_right_and_show_every_key(load: Load) -> 
     # An example takes the place of the default that stands beside it.
     lines = [line for line in lines if line.split(" = ")[0] not in examples]
     text = "\n".join(re.sub(r"^# (?=\w+ = |\[)", "", line) for line in lines)
-    environ = dict.fromkeys(re.findall(r'"env:(\w+)"', text), "t")
+    environ = dict.fromkeys(re.findall(r'"env:(\w+)"', text), WEBHOOK_SECRET)
     settings = load(text, environ)
     sources = {key: source for key, _, source in settings.describe()}
     assert [key for key, source in sources.items() if source == "default"] == []
@@ -629,6 +686,8 @@ def test_every_setting_is_documented() -> None:
     for table, shape in NESTED.items():
         for name, field in shape.model_fields.items():
             assert f"`{field.alias or name}`" in page, f"{table}.{name}"
+    for name in (*Receiver.model_fields, *get_args(NoticeKind)):
+        assert f"`{name}`" in page
 
 
 def test_the_images_environment_is_taken(load: Load) -> None:

@@ -41,6 +41,7 @@ FLOORS = {
     "gateway.experiments": 5,
     "gateway.publishing": 5,
     "gateway.dialer": 5,
+    "gateway.notifier": 5,
     "gateway.campaigns": 5,
     "gateway.analysis": 5,
     "gateway.livestate": 5,

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from gateway.cli import agents, calls, experiments, numbers, outbound, routes, running, tokens
+from gateway.cli import agents, calls, experiments, notifications, numbers, outbound, routes, running, tokens
 from gateway.cli.terminal import err
 from gateway.errors import GatewayError
 
@@ -27,6 +27,7 @@ for name, group in (
     ("numbers", numbers.group),
     ("dialing", outbound.dialing),
     ("suppressions", outbound.suppressions),
+    ("notifications", notifications.group),
     ("tokens", tokens.group),
     ("db", running.database),
 ):

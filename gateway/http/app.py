@@ -104,6 +104,8 @@ async def _readyz(request: web.Request) -> web.Response:
     pragmas: dict[str, str] = {}
     try:
         pragmas = await asyncio.wait_for(gateway.database.pragmas(), 2)
+        failing = await asyncio.wait_for(gateway.notifier.failing(), 2)
+        notes += [f"the receiver {name} did not take the last notice: {text}" for name, text in failing.items()]
     except AWAY:
         notes.append("the database does not answer; calls go to the journal")
     if state.from_disk:

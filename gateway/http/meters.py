@@ -33,6 +33,8 @@ class _Meters(Collector):
             ("gateway_batches", "Transactions that wrote them", told.batches),
             ("gateway_journalled", "Entries sent to the journal", told.journalled),
             ("gateway_replayed", "Journal entries brought over to the database", told.replayed),
+            ("gateway_notices_sent", "Notices that a receiver took", gateway.notifier.sent),
+            ("gateway_notices_failed", "Notices that a receiver never took", gateway.notifier.failed),
             ("gateway_unlogged", "Entries that neither database nor journal took", told.unlogged),
         )
         for name, text, value in counted:

@@ -270,6 +270,12 @@ def campaign_of(connection: sa.Connection, name: str) -> Campaign:
     return Campaign(*connection.execute(sa.select(campaign).where(campaign.c.id == name)).one())
 
 
+def told_of(one: Campaign) -> dict[str, Any]:
+    """What a notice says of a campaign."""
+    names = ("id", "name", "route", "status", "reason", "contacts", "skipped", "started_at", "ended_at")
+    return {name: getattr(one, name) for name in names}
+
+
 # -- its status ----------------------------------------------------------------------------------------------
 
 

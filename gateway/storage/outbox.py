@@ -3,14 +3,14 @@
 Nothing here waits in a queue or goes to a journal: without the database nothing is dialled.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
 from gateway import log
 from gateway.errors import Invalid, Problem, Unavailable
-from gateway.model import Event
+from gateway.model import Event, NoticeKind
 from gateway.storage.attempts import Attempt, Dialing, Held, Limits, add_attempt, claim, lock_dialing, mark, suppress
 from gateway.storage.batch import Batch, Statements
 from gateway.storage.campaigns import (
@@ -24,8 +24,10 @@ from gateway.storage.campaigns import (
     give_back,
     move_on,
     set_status,
+    told_of,
 )
 from gateway.storage.engine import DOWN, Connection, Database
+from gateway.storage.notices import add_notice
 from gateway.storage.rows import CallRow
 from gateway.storage.schema import attempt, audit, campaign, dialing, suppression
 from gateway.storage.works import AppendEvent, RecordCall, Rules, Supersede
@@ -33,6 +35,9 @@ from gateway.storage.works import AppendEvent, RecordCall, Rules, Supersede
 _log = log.get("outbox")
 
 T = TypeVar("T")
+
+# What the outside is told of a campaign that goes on or ends by itself.
+_TOLD: Mapping[str, NoticeKind] = {"running": "campaign.started", "completed": "campaign.completed"}
 
 
 class Then(NamedTuple):
@@ -131,7 +136,11 @@ class Outbox:
         """The campaigns that are dialled now, the longest running first, after what time has brought."""
 
         def work(connection: sa.Connection) -> list[tuple[str, str]]:
-            return advance(connection, self._database, self._wall())
+            moved = advance(connection, self._database, self._wall())
+            for name, status in moved:
+                if status in _TOLD:
+                    self._tell(connection, name, _TOLD[status])
+            return moved
 
         live = sa.select(campaign).where(campaign.c.status.in_(("scheduled", "running", "pausing")))
         async with self._database.read() as connection:
@@ -184,7 +193,12 @@ class Outbox:
 
     def _pause(self, connection: sa.Connection, name: str, reason: str) -> None:
         was = ("scheduled", "running")
-        set_status(connection, self._database, name, was=was, to="pausing", reason=reason)
+        if set_status(connection, self._database, name, was=was, to="pausing", reason=reason):
+            self._tell(connection, name, "campaign.paused")
+
+    def _tell(self, connection: sa.Connection, name: str, kind: NoticeKind) -> None:
+        one = campaign_of(connection, name)
+        add_notice(connection, kind, f"campaign {name}", told_of(one), self._wall())
 
     async def stopped(self) -> dict[str, Any] | None:
         """Who stopped all dialling, when and why; None while it goes on."""

@@ -428,3 +428,41 @@ label = sa.Table(
     sa.Column("value", _Json, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+# Something that happened and that the outside is told of; written in the transaction that made it happen.
+notice = sa.Table(
+    "notice",
+    metadata,
+    sa.Column("seq", _Serial, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("body", _Json, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("addressed_at", sa.BigInteger),  # when its deliveries were made; null until then
+)
+sa.Index(
+    "notice_new",
+    notice.c.seq,
+    sqlite_where=notice.c.addressed_at.is_(None),
+    postgresql_where=notice.c.addressed_at.is_(None),
+)
+
+# One notice on its way to one receiver.
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("notice", sa.Text, sa.ForeignKey("notice.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("receiver", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),  # waiting, sent or failed
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("due_at", sa.BigInteger),  # when it is tried next, or may be by another process; null at its end
+    sa.Column("text", sa.Text),  # what came of the last try
+    sa.Column("ended_at", sa.BigInteger),
+)
+sa.Index(
+    "delivery_due",
+    delivery.c.due_at,
+    sqlite_where=delivery.c.due_at.is_not(None),
+    postgresql_where=delivery.c.due_at.is_not(None),
+)
+sa.Index("delivery_ended", delivery.c.receiver, delivery.c.ended_at)

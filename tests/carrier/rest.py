@@ -1,6 +1,7 @@
 """Twilio's REST API as a double at the wire: it answers as it is told, and keeps every request."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.conftest import ACCOUNT, Running, listening, running, settings_for, write_files
+from tests.conftest import ACCOUNT, NOBODY, WEBHOOK_SECRET, Running, listening, running, settings_for, write_files
 
 NUMBER = {
     "sid": "PN" + "0" * 32,
@@ -67,6 +68,7 @@ async def asking(tmp_path: Path, database_url: str, rest: tuple[Rest, str]) -> A
         "GATEWAY_TWILIO__API_BASE_URL": url,
         "GATEWAY_OUTBOUND__ALLOWED_COUNTRIES": '["US"]',
         "GATEWAY_OUTBOUND__WINDOW": "always",
+        "GATEWAY_NOTIFICATIONS__RECEIVERS": json.dumps({"ops": {"url": NOBODY, "secret": WEBHOOK_SECRET}}),
     }
     async with running(settings_for(tmp_path, database_url, **environ)) as served:
         yield double, served

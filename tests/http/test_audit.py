@@ -83,6 +83,7 @@ CHANGES: list[tuple[str, str, str | Callable[[Made], str], Any, dict[str, str], 
     ("POST", "/campaigns/{campaign}/pause", campaign("pause"), {}, {}, "pause campaign"),
     ("POST", "/campaigns/{campaign}/resume", campaign("resume"), {}, {}, "resume campaign"),
     ("POST", "/campaigns/{campaign}/cancel", campaign("cancel"), {"reason": "enough"}, {}, "cancel campaign"),
+    ("POST", "/notifications/test", "/notifications/test", {}, {}, "test notifications"),
     ("POST", "/tokens", "/tokens", {"name": "kim", "role": "viewer"}, {}, "make token"),
     ("DELETE", "/tokens/{token}", lambda made: f"/tokens/{made['token']['id']}", None, {}, "revoke token"),
 ]

@@ -1,6 +1,17 @@
 """The HTTP API under ``/api/v1``: one file per noun, one function per endpoint, one table of all of them."""
 
-from gateway.http.api import agents, audit, calls, campaigns, experiments, numbers, outbound, routes, tokens
+from gateway.http.api import (
+    agents,
+    audit,
+    calls,
+    campaigns,
+    experiments,
+    notifications,
+    numbers,
+    outbound,
+    routes,
+    tokens,
+)
 from gateway.http.api.endpoint import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -12,5 +23,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *tokens.ENDPOINTS,
     *outbound.ENDPOINTS,
     *campaigns.ENDPOINTS,
+    *notifications.ENDPOINTS,
     *audit.ENDPOINTS,
 )
