@@ -18,6 +18,7 @@ from gateway.dialer import Dialer, Owner
 from gateway.errors import Invalid, Problem, Unavailable
 from gateway.livestate import LiveState
 from gateway.log import Throttle
+from gateway.machines import Machines
 from gateway.model import Event, Parameters, Target
 from gateway.placing import Allowed, Contacts
 from gateway.publishing import Author, Publishing, read_files, read_folders
@@ -86,6 +87,7 @@ class Gateway:
     state: LiveState
     publishing: Publishing
     switchboard: Switchboard
+    machines: Machines
     verifier: Verifier | None
     carrier: Carrier | None
     outbox: Outbox
@@ -132,6 +134,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             holds=lambda: state.holds,
             wall=wall,
         )
+        machines = Machines(ledger=ledger, outbox=outbox, carrier=carrier, wall=wall)
         gateway = Gateway(
             settings=settings,
             database=database,
@@ -144,6 +147,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
                 outbox=outbox,
                 account=settings.twilio.account_sid or "",
                 cancel=carrier.cancel_call if carrier else _nothing_to_end,
+                screen=machines.screen,
                 snapshot=lambda: state.snapshot,
                 holds=lambda: state.holds,
                 route_at=state.route_at,
@@ -152,6 +156,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
                 secret=os.environ.__getitem__,
                 wall=wall,
             ),
+            machines=machines,
             verifier=_verifier(settings),
             carrier=carrier,
             outbox=outbox,
@@ -168,6 +173,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         migrated = await _migrate(gateway)
         ledger.open()
         stack.push_async_callback(ledger.close)
+        stack.push_async_callback(machines.close)
         await state.load()
         stack.push_async_callback(state.save)
         if migrated:

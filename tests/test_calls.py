@@ -1,6 +1,7 @@
 """The life of a call: any order of callbacks ends the same, and every ending of a handoff leads where it should."""
 
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -138,11 +139,25 @@ def test_whether_a_call_was_answered(events: list[Event], answered: bool | None)
 
 def test_events_of_other_kinds_are_for_the_timeline_only() -> None:
     leg = Event(call="CA1", key="child:CA2:completed", kind="leg", at=1, data={"status": "completed", "duration": 3})
-    machine = Event(call="CA1", key="amd", kind="amd", at=1, data={"answered_by": "human"})
-    assert derive("ringing", [leg, machine]) == derive("ringing", [])
+    assert derive("ringing", [leg]) == derive("ringing", [])
 
 
 # -- who served, and whether the agent asked for a person --------------------------------------------------
+
+
+def test_a_call_that_was_taken_from_the_agent_for_a_machine_was_served_by_nobody() -> None:
+    heard = Event(call="CA1", key="amd", kind="amd", at=5, data={"answered_by": "machine_start"})
+    served = {"by": "none", "arm": None, "version": None, "reason": "machine"}
+    taken = Event(call="CA1", key="machine", kind="machine", at=6, data={"done": "hang_up", "served": served})
+    control = {"by": "version", "arm": "a", "version": "support@3", "reason": "failover"}
+    failed = left(0, Handoff(dial_status="busy"), served=control)
+    for events in permutations((failed, heard, taken)):
+        state = derive("ringing", events)
+        assert (state.served, state.answered_by) == (served, "machine_start")
+    assert derive("ringing", [heard]).served is None
+    known = facts(derive("ringing", [heard, taken]), {}, assigned_arm="a", served_arm=None)
+    assert (known.taken_by_policy, known.answered_by, known.served_as_assigned) == (True, "machine_start", False)
+    assert not facts(derive("ringing", [failed]), {}, assigned_arm="b", served_arm="a").taken_by_policy
 
 
 def test_the_last_failed_handoff_tells_who_served() -> None:

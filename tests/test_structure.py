@@ -32,6 +32,7 @@ FLOORS = {
     "gateway.terms": 3,
     "gateway.switchboard": 4,
     "gateway.placing": 4,
+    "gateway.machines": 4,
     "gateway.results": 4,
     "gateway.routefile": 4,
     "gateway.publishing": 5,

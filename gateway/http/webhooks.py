@@ -14,7 +14,9 @@ from gateway.calls import MACHINE, RANK, STATUS, STREAM, Handoff
 from gateway.carrier.forms import event_key, is_id, parse_form, read_call, seconds, unique
 from gateway.errors import Malformed
 from gateway.http.keys import GATEWAY
+from gateway.machines import detection
 from gateway.model import Event
+from gateway.wiring import Gateway
 
 _log = log.get("webhooks")
 
@@ -72,15 +74,27 @@ async def following(request: web.Request) -> web.Response:
 
 async def status(request: web.Request) -> web.Response:
     """Keep a callback: progress of the call, of a child leg, or of a stream."""
-    return await _keep(request, _progress)
+    return await _keep(request, _progress, _settle)
 
 
 async def amd(request: web.Request) -> web.Response:
-    """Keep the verdict of an answering-machine detection."""
-    return await _keep(request, _machine)
+    """Keep the verdict of an answering-machine detection; what follows from it comes after the answer."""
+    return await _keep(request, _machine, _detected)
 
 
-async def _keep(request: web.Request, read: Callable[[Fields, str, int, int], Event]) -> web.Response:
+async def _settle(gateway: Gateway, event: Event, sid: str) -> None:
+    await gateway.switchboard.settle(event)
+
+
+async def _detected(gateway: Gateway, event: Event, sid: str) -> None:
+    await gateway.machines.detected(event, sid)
+
+
+async def _keep(
+    request: web.Request,
+    read: Callable[[Fields, str, int, int], Event],
+    settle: Callable[[Gateway, Event, str], Awaitable[None]],
+) -> web.Response:
     gateway = request.app[GATEWAY]
     fields = await _signed_form(request)
     if isinstance(fields, web.Response):
@@ -92,14 +106,15 @@ async def _keep(request: web.Request, read: Callable[[Fields, str, int, int], Ev
     sid = fields.get("CallSid", "")
     try:
         if (
-            event.kind == STATUS
+            event.kind in (STATUS, MACHINE)
             and sid != call_id
             and is_id(sid)
             and not await gateway.switchboard.prove(call_id, sid)
         ):
             # What becomes of a stray says nothing of the call it strayed from.
             event = replace(event, kind="leg", key=f"stray:{sid}:{event.key}"[:200])
-        await gateway.switchboard.settle(event)
+            settle = _settle
+        await settle(gateway, event, sid)
     except Exception:
         # Twilio retries a 5xx by our overrides; the sweeper asks for what is lost all the same.
         _log.exception("callback_failed", call_id=call_id)
@@ -191,8 +206,7 @@ def _progress(fields: Fields, call_id: str, hop: int, now: int) -> Event:
 
 
 def _machine(fields: Fields, call_id: str, hop: int, now: int) -> Event:
-    data = {"answered_by": fields.get("AnsweredBy", "")[:64], "hop": hop}
-    return Event(call=call_id, key="amd", kind=MACHINE, at=now, data=data)
+    return detection(call_id, fields.get("AnsweredBy", "")[:64], at=now)
 
 
 def _told(fields: Fields, **names: str) -> dict[str, str]:
