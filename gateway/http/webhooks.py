@@ -16,7 +16,6 @@ from gateway.errors import Malformed
 from gateway.http.keys import GATEWAY
 from gateway.machines import detection
 from gateway.model import Event
-from gateway.wiring import Gateway
 
 _log = log.get("webhooks")
 
@@ -74,27 +73,15 @@ async def following(request: web.Request) -> web.Response:
 
 async def status(request: web.Request) -> web.Response:
     """Keep a callback: progress of the call, of a child leg, or of a stream."""
-    return await _keep(request, _progress, _settle)
+    return await _keep(request, _progress)
 
 
 async def amd(request: web.Request) -> web.Response:
     """Keep the verdict of an answering-machine detection; what follows from it comes after the answer."""
-    return await _keep(request, _machine, _detected)
+    return await _keep(request, _machine)
 
 
-async def _settle(gateway: Gateway, event: Event, sid: str) -> None:
-    await gateway.switchboard.settle(event)
-
-
-async def _detected(gateway: Gateway, event: Event, sid: str) -> None:
-    await gateway.machines.detected(event, sid)
-
-
-async def _keep(
-    request: web.Request,
-    read: Callable[[Fields, str, int, int], Event],
-    settle: Callable[[Gateway, Event, str], Awaitable[None]],
-) -> web.Response:
+async def _keep(request: web.Request, read: Callable[[Fields, str, int, int], Event]) -> web.Response:
     gateway = request.app[GATEWAY]
     fields = await _signed_form(request)
     if isinstance(fields, web.Response):
@@ -113,8 +100,10 @@ async def _keep(
         ):
             # What becomes of a stray says nothing of the call it strayed from.
             event = replace(event, kind="leg", key=f"stray:{sid}:{event.key}"[:200])
-            settle = _settle
-        await settle(gateway, event, sid)
+        if event.kind == MACHINE:
+            await gateway.machines.detected(event, sid)
+        else:
+            await gateway.switchboard.settle(event)
     except Exception:
         # Twilio retries a 5xx by our overrides; the sweeper asks for what is lost all the same.
         _log.exception("callback_failed", call_id=call_id)
