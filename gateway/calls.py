@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal
 
-from gateway.metrics import Facts
+from gateway.metrics import Facts, answerer
 from gateway.model import Event
 
 # Twilio's words, in the order in which a call can pass through them.
@@ -39,6 +39,7 @@ NEXT = "next"  # how a handoff ended, and the one that was sent next, if any
 STREAM = "stream"
 REPORTED = "outcome"
 MACHINE = "amd"  # who Twilio says has answered: a person or a machine
+TAKEN = "machine"  # a machine had answered, and the campaign's policy took the call from the agent
 SUPERSEDED = "superseded"  # the same contact was rung again: that call stands for both
 
 # What tells a call's status; of several ends the word of the first of these stands.
@@ -91,6 +92,7 @@ def derive(first_status: str, events: Iterable[Event]) -> State:
     picked_up = bool(answers) or status == "completed" or first_status == "in-progress"
     endings = sorted((event for event in told if event.kind == NEXT), key=lambda event: event.data["hop"])
     failed = [event for event in endings if event.data["ending"] == "failed"]
+    taken = next((event for event in told if event.kind == TAKEN), failed[-1] if failed else None)
     asked = [_ASKED[event.data["rule"]] for event in endings if event.data.get("rule") in _ASKED]
     return State(
         status=status,
@@ -101,9 +103,14 @@ def derive(first_status: str, events: Iterable[Event]) -> State:
         duration_seconds=duration,
         agent_failed=bool(failed),
         transfer_requested=any(asked) if asked else None,
-        served=failed[-1].data["served"] if failed else None,
+        served=taken.data["served"] if taken else None,
         answered_by=next((event.data.get("answered_by") or None for event in told if event.kind == MACHINE), None),
     )
+
+
+def is_machine(answered_by: str) -> bool:
+    """Whether Twilio's AnsweredBy names a machine; ``unknown`` is treated as a person, who must not be hung up on."""
+    return answerer(answered_by) in ("machine", "fax")
 
 
 def facts(state: State, outcome: Mapping[str, Any], *, assigned_arm: str | None, served_arm: str | None) -> Facts:
@@ -115,6 +122,8 @@ def facts(state: State, outcome: Mapping[str, Any], *, assigned_arm: str | None,
         agent_failed=state.agent_failed,
         duration_seconds=state.duration_seconds,
         transfer_requested=state.transfer_requested,
+        answered_by=state.answered_by,
+        taken_by_policy=state.served is not None and state.served["reason"] == "machine",
         outcome=outcome,
     )
 

@@ -120,9 +120,6 @@ class Campaigns:
         """Keep a list as it streams in. Raises Invalid where no row is good, or the route or a setting is not."""
         live = self._contacts.route_of(route)
         self._contacts.hours(terms)
-        if terms.machine == "leave_message" and not terms.message:
-            text = "leave_message needs a message: what the machine is told"
-            raise Invalid(text, [Problem(place="body", path="settings.message", text=text)])
         one = Campaign(
             id="cmp_" + secrets.token_hex(8),
             name=name,

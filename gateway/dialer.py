@@ -18,6 +18,7 @@ from gateway.callee import next_opening
 from gateway.calls import ABSENT, PLACED, REJECTED
 from gateway.carrier.client import Listed, Order, Placement
 from gateway.errors import GatewayError
+from gateway.machines import with_detection
 from gateway.model import Event
 from gateway.placing import Contacts
 from gateway.storage.attempts import Attempt, Held, Limits
@@ -219,7 +220,8 @@ class Dialer:
             fallback_url=f"{self._public_url}/twilio/voice?call={claimed.id}",
             status_callback=f"{self._public_url}/twilio/status?call={claimed.id}",
         )
-        told = await self._placer.create_call(order)
+        callback = f"{self._public_url}/twilio/amd?call={claimed.id}"
+        told = await self._placer.create_call(with_detection(order, claimed.machine, callback=callback))
         _log.info("dialled", call_id=claimed.id, made=told.made, sid=told.sid, code=told.code, text=told.text)
         if told.made:
             placed = self._placed(claimed.id, told.sid)

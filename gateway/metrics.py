@@ -10,10 +10,17 @@ from typing import Any, Literal
 
 EARLY_SECONDS = 30
 
+ANSWERERS = ("human", "machine", "fax", "unknown")
+"""Who can have answered a call that was placed."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What is known of one call, from the carrier and from the agent's outcome; None is what nobody has told."""
+    """What is known of one call, from the carrier and from the agent's outcome; None is what nobody has told.
+
+    ``answered_by`` is Twilio's AnsweredBy; ``taken_by_policy`` when a machine answered and the call was taken from
+    the agent for it.
+    """
 
     ended: bool = False
     answered: bool | None = None
@@ -21,6 +28,8 @@ class Facts:
     agent_failed: bool = False
     duration_seconds: int | None = None
     transfer_requested: bool | None = None
+    answered_by: str | None = None
+    taken_by_policy: bool = False
     outcome: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -51,8 +60,8 @@ def _success(facts: Facts) -> float | None:
     said = facts.outcome.get("success")
     if said is not None:
         return float(said)
-    # An agent that never took the call has failed it, whatever else is unknown.
-    return 0.0 if facts.agent_failed else None
+    # An agent that never took the call has failed it, whatever else is unknown; unless it was not meant to have it.
+    return 0.0 if facts.agent_failed and not facts.taken_by_policy else None
 
 
 def _told(key: str) -> Callable[[Facts], float | None]:
@@ -70,7 +79,25 @@ def _transfer_requested(facts: Facts) -> float | None:
 
 
 def _early(facts: Facts) -> bool | None:
-    return None if facts.duration_seconds is None else facts.duration_seconds < EARLY_SECONDS
+    # Where the gateway itself hung up on a machine, nobody lost patience.
+    if facts.duration_seconds is None or facts.taken_by_policy:
+        return None
+    return facts.duration_seconds < EARLY_SECONDS
+
+
+def answerer(answered_by: str) -> str:
+    """Twilio's AnsweredBy as one of ANSWERERS: ``machine_start``, ``machine_end_beep`` and the like are machines."""
+    word = "machine" if answered_by.startswith("machine") else answered_by
+    return word if word in ANSWERERS else "unknown"
+
+
+def _by(who: str) -> Callable[[Facts], float | None]:
+    """One share of the distribution ``answered_by``; all of them have the same calls in their denominator."""
+
+    def read(facts: Facts) -> bool | None:
+        return answerer(facts.answered_by) == who if facts.ended and facts.answered_by else None
+
+    return _answered(read)
 
 
 METRICS: Mapping[str, Metric] = {
@@ -96,6 +123,16 @@ METRICS: Mapping[str, Metric] = {
             better="higher",
             told_by="carrier",
             read=_answered(lambda facts: facts.duration_seconds),
+        ),
+        *(
+            Metric(
+                name=f"answered_by={who}",
+                kind="rate",
+                better="higher" if who == "human" else "lower",
+                told_by="carrier",
+                read=_by(who),
+            )
+            for who in ANSWERERS
         ),
         Metric(name="hung_up_early", kind="rate", better="lower", told_by="carrier", read=_answered(_early)),
         Metric(

@@ -163,7 +163,10 @@ class Hold:
 
 
 class Call(NamedTuple):
-    """A call as Twilio announced it. ``other`` is the far party: who rings in, or who is rung."""
+    """A call as Twilio announced it. ``other`` is the far party: who rings in, or who is rung.
+
+    ``answered_by`` is Twilio's AnsweredBy, when it listened before it asked what to do.
+    """
 
     id: str
     sid: str
@@ -174,6 +177,7 @@ class Call(NamedTuple):
     at: int
     status: str = "ringing"
     country: str = ""
+    answered_by: str = ""
 
     @property
     def other(self) -> str:

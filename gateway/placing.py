@@ -20,7 +20,10 @@ from gateway.terms import Terms, consents
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """A call that somebody wants placed; ``from_`` is one of the route's numbers, the first unless given."""
+    """A call that somebody wants placed; ``from_`` is one of the route's numbers, the first unless given.
+
+    ``machine`` is what is done when a machine answers: a ``Screening`` as an attempt carries it.
+    """
 
     id: str
     route: str
@@ -156,8 +159,6 @@ class Contacts:
 
 
 def _attempt(call: Call, one: Campaign, person: ContactRow) -> Attempt:
-    terms = one.terms
-    machine = {"policy": terms.machine, "detection": terms.detection, "message": terms.message or ""}
     return Attempt(
         id=call.id,
         campaign=one.id,
@@ -172,7 +173,7 @@ def _attempt(call: Call, one: Campaign, person: ContactRow) -> Attempt:
         planned_at=call.at,
         not_before=call.at,
         contact=person.line,
-        machine=None if terms.machine == "none" else machine,
+        machine=one.terms.screening(),
     )
 
 

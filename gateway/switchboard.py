@@ -89,6 +89,7 @@ class Switchboard:
         outbox: Outbox,
         account: str,
         cancel: Callable[[str], Awaitable[None]],
+        screen: Callable[[Call], Awaitable[bytes | None]],
         snapshot: Callable[[], Snapshot],
         holds: Callable[[], Mapping[str, Hold]],
         route_at: Callable[[str, int], Awaitable[LiveRoute | None]],
@@ -99,7 +100,8 @@ class Switchboard:
     ) -> None:
         """``secret`` gives the text of an environment variable that a target names, or raises LookupError.
 
-        ``account`` is the one that calls are placed for, and ``cancel`` ends a call at Twilio.
+        ``account`` is the one that calls are placed for, ``cancel`` ends a call at Twilio, and ``screen`` gives the
+        TwiML for a machine that answered, or None when the agent is to have the call.
         """
         self._secret = secret
         self._ledger = ledger
@@ -107,6 +109,7 @@ class Switchboard:
         self._outbox = outbox
         self._account = account
         self._cancel = cancel
+        self._screen = screen
         self._snapshot = snapshot
         self._holds = holds
         self._route_at = route_at
@@ -192,7 +195,7 @@ class Switchboard:
             return HANGUP
         data = {"status": "in-progress"}
         await self._ledger.append(Event(call=row.id, key="voice", kind=STATUS, at=self._wall(), data=data))
-        return self._render(row, await self._ladder(row), 0)
+        return await self._screen(call) or self._render(row, await self._ladder(row), 0)
 
     async def prove(self, attempt: str, sid: str) -> bool:
         """Keep the proof that an attempt is a call at Twilio: a webhook that carries both ids.
@@ -231,7 +234,7 @@ class Switchboard:
         ours = not error_url or error_url.startswith(self._public_url + "/")
         events = await self._events(call.id)
         if ours:
-            return self._render(row, ladder, _current_hop(events))
+            return await self._screen(call) or self._render(row, ladder, _current_hop(events))
         hop = self._failed_hop(row, ladder, error_url, _current_hop(events))
         return await self._advance(row, ladder, hop, rule="Twilio could not use the agent's webhook", ending="failed")
 
@@ -309,8 +312,8 @@ class Switchboard:
         first = served_in(row)
         steps: list[Step] = []
         if row.reason is not None and first.by != "fallback":
-            # A row read from the database may already name a later rung: the ladder starts at the assignment.
-            if first.reason == "failover":
+            # A row read from the database may already name who came later: the ladder starts at the assignment.
+            if first.reason in ("failover", "machine"):
                 first = Served(by="version", arm=row.arm, version=row.version)
             steps.append(self._step(live, first, variables))
             if live is not None and live.route.arm("a").version != first.version:

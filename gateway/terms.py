@@ -8,9 +8,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationInfo,
+    field_validator,
+)
 
 from gateway.callee import Window, parse_window
+from gateway.calls import is_machine
 from gateway.settings import parse_duration
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -47,10 +57,32 @@ def _moment(value: object) -> object:
     return round(moment.timestamp() * 1000)
 
 
-class Terms(BaseModel):
-    """What the operator sets of a campaign; what is absent follows the gateway's own settings."""
+class Screening(BaseModel):
+    """What is done when a machine answers a placed call, and whether Twilio listens before the agent is connected
+    (``sync``) or beside it (``async``)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    machine: Machine = "none"
+    detection: Detection = "async"
+    message: str | None = Field(None, min_length=1, max_length=1000, validate_default=True)
+
+    @field_validator("message")
+    @classmethod
+    def _message_needed(cls, message: str | None, others: ValidationInfo) -> str | None:
+        if others.data.get("machine") == "leave_message" and not (message or "").strip():
+            raise ValueError("leave_message needs a message: what the machine is told")
+        return message
+
+    def screening(self) -> Mapping[str, str] | None:
+        """What an attempt carries of it; None when nobody asks who answered."""
+        if self.machine == "none":
+            return None
+        return {"policy": self.machine, "detection": self.detection, "message": self.message or ""}
+
+
+class Terms(Screening):
+    """What the operator sets of a campaign; what is absent follows the gateway's own settings."""
 
     calls_per_second: float | None = Field(None, gt=0, allow_inf_nan=False)
     concurrency: int | None = Field(None, ge=1)
@@ -62,9 +94,6 @@ class Terms(BaseModel):
     max_attempts_per_day: int = Field(3, ge=1, le=100)
     retry: Mapping[Again, Annotated[str, AfterValidator(_delay)]] = Field(default_factory=dict)
     short_seconds: int = Field(10, ge=1, le=3600)
-    machine: Machine = "none"
-    detection: Detection = "async"
-    message: str | None = Field(None, min_length=1, max_length=1000)
     marketing: StrictBool = False
 
     def hours(self, gateway: Window | None) -> Window | None:
@@ -104,7 +133,7 @@ def result_of(status: str, *, seconds: int | None, answered_by: str | None, term
     """
     if status != "completed":
         return _RESULTS.get(status, "unknown")
-    if answered_by is not None and (answered_by.startswith("machine") or answered_by == "fax"):
+    if answered_by is not None and is_machine(answered_by):
         return "machine"
     if seconds is not None and seconds < terms.short_seconds:
         return "short"

@@ -21,6 +21,7 @@ from gateway.experiments import Experiments
 from gateway.judges import open_judge
 from gateway.livestate import LiveState
 from gateway.log import Throttle
+from gateway.machines import Machines
 from gateway.model import Event, Parameters, Target
 from gateway.notifier import Notifier, Receiver, open_notifier
 from gateway.placing import Allowed, Contacts
@@ -94,6 +95,7 @@ class Gateway:
     publishing: Publishing
     experiments: Experiments
     switchboard: Switchboard
+    machines: Machines
     verifier: Verifier | None
     carrier: Carrier | None
     outbox: Outbox
@@ -152,6 +154,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             wall=wall,
         )
         judge = await stack.enter_async_context(open_judge(settings.analysis, wall=wall))
+        machines = Machines(ledger=ledger, outbox=outbox, carrier=carrier, wall=wall)
         gateway = Gateway(
             settings=settings,
             database=database,
@@ -165,6 +168,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
                 outbox=outbox,
                 account=settings.twilio.account_sid or "",
                 cancel=carrier.cancel_call if carrier else _nothing_to_end,
+                screen=machines.screen,
                 snapshot=lambda: state.snapshot,
                 holds=lambda: state.holds,
                 route_at=state.route_at,
@@ -173,6 +177,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
                 secret=os.environ.__getitem__,
                 wall=wall,
             ),
+            machines=machines,
             verifier=_verifier(settings),
             carrier=carrier,
             outbox=outbox,
@@ -190,6 +195,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         migrated = await _migrate(gateway)
         ledger.open()
         stack.push_async_callback(ledger.close)
+        stack.push_async_callback(machines.close)
         await state.load()
         stack.push_async_callback(state.save)
         if migrated:

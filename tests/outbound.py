@@ -35,6 +35,8 @@ class Twilio:
     def __init__(self) -> None:
         self.created: list[dict[str, str]] = []
         self.cancelled: list[str] = []
+        self.changed: list[dict[str, str]] = []  # what was asked of calls under way
+        self.over = False  # then every change is refused
         self.answers: list[str] = []  # one for each creation; then "201"
         self.listed: list[str] = []
 
@@ -43,7 +45,11 @@ class Twilio:
         if request.method == "POST" and request.path.endswith("/Calls.json"):
             return await self._create(request, form)
         if request.method == "POST":
-            self.cancelled.append(request.path.rpartition("/")[2].removesuffix(".json"))
+            sid = request.path.rpartition("/")[2].removesuffix(".json")
+            self.cancelled.append(sid)
+            self.changed.append({"sid": sid, **form})
+            if self.over:
+                return web.json_response({"code": 21220, "message": "over", "status": 400}, status=400)
             return web.json_response({"sid": "CA1", "status": "canceled"})
         if request.path.endswith("/Calls.json"):
             calls = [self._call(number) for number in range(len(self.created)) if self.sid(number) in self.listed]

@@ -1,6 +1,7 @@
 """The life of a call: any order of callbacks ends the same, and every ending of a handoff leads where it should."""
 
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -150,6 +151,21 @@ def test_who_answered_is_told_by_the_detection() -> None:
 
 
 # -- who served, and whether the agent asked for a person --------------------------------------------------
+
+
+def test_a_call_that_was_taken_from_the_agent_for_a_machine_was_served_by_nobody() -> None:
+    heard = Event(call="CA1", key="amd", kind="amd", at=5, data={"answered_by": "machine_start"})
+    served = {"by": "none", "arm": None, "version": None, "reason": "machine"}
+    taken = Event(call="CA1", key="machine", kind="machine", at=6, data={"done": "hang_up", "served": served})
+    control = {"by": "version", "arm": "a", "version": "support@3", "reason": "failover"}
+    failed = left(0, Handoff(dial_status="busy"), served=control)
+    for events in permutations((failed, heard, taken)):
+        state = derive("ringing", events)
+        assert (state.served, state.answered_by) == (served, "machine_start")
+    assert derive("ringing", [heard]).served is None
+    known = facts(derive("ringing", [heard, taken]), {}, assigned_arm="a", served_arm=None)
+    assert (known.taken_by_policy, known.answered_by, known.served_as_assigned) == (True, "machine_start", False)
+    assert not facts(derive("ringing", [failed]), {}, assigned_arm="b", served_arm="a").taken_by_policy
 
 
 def test_the_last_failed_handoff_tells_who_served() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.metrics import METRICS, Facts, kind_of, read_measures
+from gateway.metrics import ANSWERERS, METRICS, Facts, kind_of, read_measures
 
 SILENT = Facts(ended=True, answered=True, duration_seconds=61)
 
@@ -28,6 +28,17 @@ def read(name: str, facts: Facts) -> float | None:
         ("hung_up_early", Facts(ended=True, answered=True, duration_seconds=30), 0),
         ("hung_up_early", Facts(ended=True, answered=True), None),
         ("hung_up_early", Facts(ended=True, answered=False, duration_seconds=0), None),
+        ("hung_up_early", Facts(ended=True, answered=True, duration_seconds=3, taken_by_policy=True), None),
+        ("answered_by=human", Facts(ended=True, answered=True, answered_by="human"), 1),
+        ("answered_by=machine", Facts(ended=True, answered=True, answered_by="human"), 0),
+        ("answered_by=machine", Facts(ended=True, answered=True, answered_by="machine_start"), 1),
+        ("answered_by=machine", Facts(ended=True, answered=True, answered_by="machine_end_beep"), 1),
+        ("answered_by=fax", Facts(ended=True, answered=True, answered_by="fax"), 1),
+        ("answered_by=unknown", Facts(ended=True, answered=True, answered_by="unknown"), 1),
+        ("answered_by=unknown", Facts(ended=True, answered=True, answered_by="a word of tomorrow"), 1),
+        ("answered_by=human", SILENT, None),
+        ("answered_by=human", Facts(answered=True, answered_by="human"), None),
+        ("answered_by=human", Facts(ended=True, answered=False, answered_by="human"), None),
         ("agent_failed", Facts(agent_failed=True), None),
         ("agent_failed", Facts(ended=True, agent_failed=True), 1),
         ("agent_failed", Facts(ended=True), 0),
@@ -41,6 +52,8 @@ def read(name: str, facts: Facts) -> float | None:
         ("success", Facts(ended=True, answered=True, agent_failed=True), 0),
         ("success", Facts(ended=True, answered=True, agent_failed=True, outcome={"success": True}), 1),
         ("success", Facts(ended=True, answered=False, agent_failed=True), None),
+        ("success", Facts(ended=True, answered=True, agent_failed=True, taken_by_policy=True), None),
+        ("success", Facts(ended=True, answered=True, taken_by_policy=True, outcome={"success": True}), 1),
         ("transfer_requested", SILENT, None),
         ("transfer_requested", Facts(transfer_requested=False), 0),
         ("transfer_requested", Facts(transfer_requested=True), 1),
@@ -91,6 +104,14 @@ def test_an_agents_own_fields_count_when_they_are_numbers() -> None:
     assert own == {"fields.csat": 4.0, "fields.vip": 1.0, "fields.score": 0.5}
 
 
+@pytest.mark.parametrize("answered_by", ["human", "machine_start", "machine_end_silence", "fax", "unknown", "new"])
+def test_the_shares_of_who_answered_are_of_the_same_calls_and_come_to_one(answered_by: str) -> None:
+    measures = read_measures(Facts(ended=True, answered=True, answered_by=answered_by), mature=False)
+    shares = {name: value for name, value in measures.items() if name.startswith("answered_by=")}
+    assert len(shares) == len(ANSWERERS)
+    assert sum(shares.values()) == 1
+
+
 def test_an_agents_own_fields_are_read_as_means() -> None:
     assert kind_of("success") == "rate"
     assert kind_of("duration_seconds") == kind_of("fields.csat") == "mean"
@@ -109,9 +130,11 @@ def test_a_rate_reads_nought_one_or_nothing(name: str) -> None:
                 agent_failed=flag,
                 duration_seconds=length,
                 transfer_requested=flag,
+                answered_by=who,
                 outcome=dict.fromkeys(said, flag),
             ),
         )
+        for who in (None, *ANSWERERS)
         for ended in (True, False)
         for answered in (True, False, None)
         for flag in (True, False)

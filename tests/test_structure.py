@@ -35,6 +35,7 @@ FLOORS = {
     "gateway.judges": 3,
     "gateway.switchboard": 4,
     "gateway.placing": 4,
+    "gateway.machines": 4,
     "gateway.results": 4,
     "gateway.routefile": 4,
     "gateway.registration": 4,

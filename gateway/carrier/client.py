@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 from twilio.base.exceptions import TwilioException, TwilioRestException
@@ -32,13 +32,19 @@ class FetchedCall:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """A call to be made. The URLs carry the attempt id, which is how Twilio's webhooks prove that it was."""
+    """A call to be made. The URLs carry the attempt id, which is how Twilio's webhooks prove that it was.
+
+    ``detection`` is Twilio's MachineDetection, None for none; with ``detection_callback`` the agent gets the call
+    meanwhile and who answered is told there, without it the answer webhook waits for it.
+    """
 
     to: str
     from_: str
     url: str
     fallback_url: str
     status_callback: str
+    detection: Literal["Enable", "DetectMessageEnd"] | None = None
+    detection_callback: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,6 +144,7 @@ class Carrier:
                 status_callback=order.status_callback + STATUS_OVERRIDES,
                 status_callback_method="POST",
                 status_callback_event=["initiated", "ringing", "answered", "completed"],
+                **_detection(order),
             )
             if not is_id(str(made.sid)):
                 return Placement(made=None, text="Twilio's answer names no call")
@@ -161,6 +168,14 @@ class Carrier:
         for status in ("canceled", "completed"):
             with suppress(Invalid, NotFound):
                 await _asked(self._client.calls(sid).update_async(status=status))
+
+    async def end_call(self, sid: str) -> None:
+        """Hang up on a call that was answered; raises Invalid when it is over already."""
+        await _asked(self._client.calls(sid).update_async(status="completed"))
+
+    async def redirect_call(self, sid: str, twiml: bytes) -> None:
+        """Let an answered call go on with this TwiML, of up to 4000 characters; raises Invalid when it is over."""
+        await _asked(self._client.calls(sid).update_async(twiml=twiml.decode()))
 
     async def find_calls(self, *, to: str, since: int) -> list[Listed]:
         """The outbound calls to a number that were created at or after ``since`` (Unix milliseconds)."""
@@ -212,6 +227,20 @@ async def open_carrier(*, account: str, user: str, password: str, base_url: str 
         if base_url is not None:
             client.api.base_url = base_url
         yield Carrier(client)
+
+
+def _detection(order: Order) -> dict[str, str]:
+    """The parameters of answering-machine detection: twilio.com/docs/voice/answering-machine-detection."""
+    if order.detection is None:
+        return {}
+    if order.detection_callback is None:
+        return {"machine_detection": order.detection}
+    return {
+        "machine_detection": order.detection,
+        "async_amd": "true",
+        "async_amd_status_callback": order.detection_callback + STATUS_OVERRIDES,
+        "async_amd_status_callback_method": "POST",
+    }
 
 
 async def _asked(request: Any) -> Any:

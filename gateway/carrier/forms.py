@@ -84,6 +84,7 @@ def read_call(fields: Mapping[str, str], *, id: str | None, at: int) -> Call:
         at,
         _text(fields.get("CallStatus") or "ringing"),
         country if _COUNTRY.fullmatch(country) else "",
+        fields.get("AnsweredBy", "")[:64],
     )
 
 

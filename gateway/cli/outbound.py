@@ -25,12 +25,20 @@ def place_call(
         list[str] | None, typer.Option("--variable", "-v", help="What the agent is told: name=text.")
     ] = None,
     timezone: Annotated[str | None, typer.Option(help="Where they are, as in America/Denver.")] = None,
+    machine: Annotated[
+        str, typer.Option(help="When a machine answers: none, hang_up, continue or leave_message.")
+    ] = "none",
+    message: Annotated[str | None, typer.Option(help="What a machine is told by leave_message.")] = None,
+    detection: Annotated[
+        str, typer.Option(help="How a machine is found: async, or sync before the agent.")
+    ] = "async",
     key: Annotated[str | None, typer.Option(help="Idempotency-Key: the same key never rings twice.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Place one call on an outbound route; the gateway draws its version and rings within the hours allowed."""
     variables = dict(pair.partition("=")[::2] for pair in variable or ())
     body = {"route": route, "to": to, "from": from_, "variables": variables, "timezone": timezone}
+    body |= {"machine": machine, "message": message, "detection": detection}
     answer = ask(lambda gateway: gateway.post("/calls", body, key=key))
     call = answer["call"]
     assignment = call["assignment"]

@@ -14,6 +14,7 @@ from gateway.calls import MACHINE, RANK, STATUS, STREAM, Handoff
 from gateway.carrier.forms import event_key, is_id, parse_form, read_call, seconds, unique
 from gateway.errors import Malformed
 from gateway.http.keys import GATEWAY
+from gateway.machines import detection
 from gateway.model import Event
 
 _log = log.get("webhooks")
@@ -76,7 +77,7 @@ async def status(request: web.Request) -> web.Response:
 
 
 async def amd(request: web.Request) -> web.Response:
-    """Keep the verdict of an answering-machine detection."""
+    """Keep the verdict of an answering-machine detection; what follows from it comes after the answer."""
     return await _keep(request, _machine)
 
 
@@ -92,14 +93,17 @@ async def _keep(request: web.Request, read: Callable[[Fields, str, int, int], Ev
     sid = fields.get("CallSid", "")
     try:
         if (
-            event.kind == STATUS
+            event.kind in (STATUS, MACHINE)
             and sid != call_id
             and is_id(sid)
             and not await gateway.switchboard.prove(call_id, sid)
         ):
             # What becomes of a stray says nothing of the call it strayed from.
             event = replace(event, kind="leg", key=f"stray:{sid}:{event.key}"[:200])
-        await gateway.switchboard.settle(event)
+        if event.kind == MACHINE:
+            await gateway.machines.detected(event, sid)
+        else:
+            await gateway.switchboard.settle(event)
     except Exception:
         # Twilio retries a 5xx by our overrides; the sweeper asks for what is lost all the same.
         _log.exception("callback_failed", call_id=call_id)
@@ -191,8 +195,7 @@ def _progress(fields: Fields, call_id: str, hop: int, now: int) -> Event:
 
 
 def _machine(fields: Fields, call_id: str, hop: int, now: int) -> Event:
-    data = {"answered_by": fields.get("AnsweredBy", "")[:64], "hop": hop}
-    return Event(call=call_id, key="amd", kind=MACHINE, at=now, data=data)
+    return detection(call_id, fields.get("AnsweredBy", "")[:64], at=now)
 
 
 def _told(fields: Fields, **names: str) -> dict[str, str]:

@@ -47,10 +47,19 @@ class Line:
     spent: int = 0
     callbacks: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
-    async def live(self, voice_url: str, fallback_url: str | None, status_url: str | None) -> None:
-        """Ring, follow what the gateway says until somebody hangs up, and tell how it ended."""
+    async def live(
+        self, voice_url: str, fallback_url: str | None, status_url: str | None, twiml: str | None = None
+    ) -> None:
+        """Ring, follow what the gateway says until somebody hangs up, and tell how it ended.
+
+        A call under way that is redirected to ``twiml`` begins with that.
+        """
         try:
-            await self._follow(await self._answered(voice_url, fallback_url), fallback_url)
+            if twiml is None:
+                first = await self._answered(voice_url, fallback_url)
+            else:
+                first = Answer(status=200, kind="text/xml", text=twiml, url=voice_url)
+            await self._follow(first, fallback_url)
         except WebhookFailed as error:
             # What the caller hears now is Twilio's own "an application error has occurred".
             self.entry.errors.append(error.code)
@@ -101,6 +110,8 @@ class Line:
         for verb in _document(answer):
             self.entry.verbs.append(verb.tag)
             if verb.tag in ("Say", "Play", "Pause"):
+                if verb.tag == "Say":
+                    self.entry.said.append(verb.text or "")
                 await self._spend(2)
             elif verb.tag in ("Hangup", "Reject"):
                 return None

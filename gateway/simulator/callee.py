@@ -173,7 +173,9 @@ class OutboundCall:
     _outgoing: asyncio.Queue[tuple[str, dict[str, str]] | None] = field(default_factory=asyncio.Queue)
     _sequence: int = 0
     _taking: asyncio.Task[None] | None = None
-    _hung_up: bool = False
+    _cut_off: bool = False
+    _talking: asyncio.Task[None] | None = None
+    _instead: str | None = None
 
     def dial(self) -> None:
         """Let it ring: its turn in the queue has come."""
@@ -208,9 +210,17 @@ class OutboundCall:
             self.over.set()
             return True
         self.entry.status = "completed" if self.entry.status == "in-progress" else "canceled"
-        self._hung_up = True
+        self._cut_off = True
         if self._taking is not None:
             self._taking.cancel()
+        return True
+
+    def redirect(self, twiml: str) -> bool:
+        """Let the call go on with other TwiML at once; False when nobody has answered it, or it is over."""
+        if self.entry.status != "in-progress" or self._talking is None:
+            return False
+        self._instead, self._cut_off = twiml, True
+        self._talking.cancel()
         return True
 
     async def _take(self) -> None:
@@ -246,7 +256,18 @@ class OutboundCall:
             now=self.clock.now,
         )
         # The callbacks of an outbound call are told here: the line itself knows an inbound call's only.
-        await line.live(self.wanted.url, self.wanted.fallback_url, None)
+        twiml: str | None = None
+        while True:
+            self._talking = asyncio.create_task(line.live(self.wanted.url, self.wanted.fallback_url, None, twiml))
+            try:
+                await asyncio.wait([self._talking])
+            finally:
+                self._talking.cancel()
+                await asyncio.wait([self._talking])
+            if self._instead is None:
+                return await self._talking
+            twiml, self._instead = self._instead, None
+            self.entry.status = "in-progress"
 
     async def _detect(self, reaction: Reaction) -> dict[str, str]:
         await self.clock.pause(reaction.detection)
@@ -266,7 +287,7 @@ class OutboundCall:
         entry.ended_at = self.clock.now()
         told = {"SipResponseCode": _SIP[entry.status]}
         if entry.status == "completed":
-            if self._hung_up and entry.answered is not None:
+            if self._cut_off and entry.answered is not None:
                 entry.seconds = round(self.clock.passed() - entry.answered)
             told["Duration"] = str(-(-entry.seconds // 60))  # begun minutes, as Twilio bills them
         self._tell(entry.status, CallDuration=str(entry.seconds), **told)

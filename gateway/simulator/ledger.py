@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 
 @dataclass(kw_only=True, slots=True)
 class Entry:
-    """One call. ``versions`` are the agents it was given to, in order; ``seconds`` how long it lasted."""
+    """One call. ``versions`` are the agents it was given to, in order; ``said`` what ``<Say>`` spoke; ``seconds`` how
+    long it lasted."""
 
     sid: str
     from_: str
     to: str
     versions: list[str] = field(default_factory=list)
     verbs: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     errors: list[int] = field(default_factory=list)
     answers: set[str] = field(default_factory=set)
     status: str = "ringing"

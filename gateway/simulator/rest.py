@@ -29,6 +29,7 @@ from gateway.simulator.webhook import Twilio
 
 _VERSION = "2010-04-01"
 _EVENTS = frozenset({"initiated", "ringing", "answered", "completed"})
+_TWIML_CHARACTERS = 4000
 _NUMBER_DIGITS = range(7, 16)
 
 # Twilio's error numbers, their HTTP status and words: twilio.com/docs/api/errors.
@@ -51,6 +52,7 @@ _ERRORS = {
     21216: (400, "Account not allowed to call the number"),
     21217: (400, "Phone number does not appear to be valid"),
     21220: (400, "Invalid call state: the call is not in-progress, or cannot be changed so"),
+    32018: (400, "The Twiml parameter is longer than 4000 characters"),
     21262: (400, "AsyncAmd needs an AsyncAmdStatusCallback"),
 }
 
@@ -133,7 +135,8 @@ class _Refused(Exception):
 class RestSide:
     """Twilio's REST side for one account: ``app`` serves it, and the rest of the face is what it saw.
 
-    Not simulated: inline ``Twiml`` and ApplicationSid, redirecting a live call, webhooks by GET, and TimeLimit.
+    Not simulated: ``Twiml`` and ApplicationSid on a creation, redirecting a live call to a Url, webhooks by GET, and
+    TimeLimit.
     """
 
     def __init__(self, plan: RestPlan, clock: Clock | None = None) -> None:
@@ -356,7 +359,14 @@ class RestSide:
 
     async def _update(self, request: web.Request) -> web.Response:
         call = self._find(request)
-        status = str((await request.post()).get("Status", ""))
+        form = await request.post()
+        status, twiml = str(form.get("Status", "")), str(form.get("Twiml", ""))
+        if twiml:
+            if len(twiml) > _TWIML_CHARACTERS:
+                raise _Refused(32018)
+            if not call.redirect(twiml):
+                raise _Refused(21220)
+            return web.json_response(self._shown(call))
         if status not in ("canceled", "completed"):
             raise _Refused(20001)
         if not call.hang_up(status):

@@ -158,7 +158,7 @@ class Ledger:
         return standing
 
     async def append(self, event: Event) -> Event:
-        """Append an event; returns the one that stands under its key."""
+        """Append an event; returns the one that stands under its key, the very object when it is the first."""
         standing: Event = await self._submit(AppendEvent(event=event))
         return standing
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +15,8 @@ from twilio.rest import Client
 
 from gateway.carrier.client import Carrier, Order, open_carrier
 from gateway.errors import Invalid
+from gateway.machines import with_detection
+from gateway.targets import say
 from tests.carrier import prism
 from tests.carrier.prism import described_twilio
 from tests.conftest import ACCOUNT, TOKEN
@@ -74,17 +76,38 @@ async def test_a_call_with_everything_the_gateway_can_ask_for(line: Line) -> Non
     assert line.answers == [("POST", "/Calls.json", 201)]
 
 
-async def test_the_calls_that_the_gateway_places(line: Line) -> None:
-    order = Order(
-        to="+14155551212",
-        from_="+14155550100",
-        url="https://calls.example.com/twilio/voice?attempt=7",
-        fallback_url="https://other.example.com/sorry?attempt=7",
-        status_callback="https://calls.example.com/twilio/status?attempt=7",
-    )
+PLACED = Order(
+    to="+14155551212",
+    from_="+14155550100",
+    url="https://calls.example.com/twilio/voice?call=out_7",
+    fallback_url="https://other.example.com/sorry?call=out_7",
+    status_callback="https://calls.example.com/twilio/status?call=out_7",
+)
+
+
+@pytest.mark.parametrize("detection", ["async", "sync"])
+@pytest.mark.parametrize("policy", [None, "hang_up", "continue", "leave_message"])
+async def test_the_calls_that_the_gateway_places(line: Line, policy: str | None, detection: str) -> None:
+    asked = {"policy": policy, "detection": detection, "message": "Hello"} if policy else None
+    order = with_detection(PLACED, asked, callback="https://calls.example.com/twilio/amd?call=out_7")
     placed = await line.carrier.create_call(order)
     assert placed.made
     assert line.answers == [("POST", "/Calls.json", 201)]
+
+
+async def test_a_detection_that_is_none_is_refused(line: Line) -> None:
+    placed = await line.carrier.create_call(replace(PLACED, detection="Perhaps"))  # type: ignore[arg-type]
+    assert placed.made is False
+    assert "'MachineDetection'" in line.faults[0]
+    placed = await line.carrier.create_call(replace(PLACED, detection="Enable", detection_callback="not an address"))
+    assert placed.made is False
+    assert "'AsyncAmdStatusCallback'" in line.faults[1]
+
+
+async def test_the_gateway_takes_an_answered_call_from_its_agent(line: Line) -> None:
+    await line.carrier.redirect_call(CALL, say("Please call us back."))
+    await line.carrier.end_call(CALL)
+    assert line.answers == [("POST", f"/Calls/{CALL}.json", 200)] * 2
 
 
 @pytest.mark.parametrize("events", [["completed"], ["initiated", "completed"]])

@@ -1,9 +1,12 @@
-"""The list of those who must not be called, from the shell: a file in, a file out."""
+"""Outbound calls from the shell: one call placed, and the list of those who must not be called."""
 
 from pathlib import Path
 
 from tests.cli.shell import gateway
 from tests.conftest import Running
+from tests.outbound import TO, Outbound, outbound
+
+__all__ = ["outbound"]
 
 ADA, BEA = "+14155550142", "+442071838750"
 
@@ -33,3 +36,14 @@ async def test_what_cannot_be_imported_is_told(served: Running, tmp_path: Path) 
     assert (code, "the file is empty" in said) == (1, True), said
     code, said = await gateway(served, "suppressions", "import", str(tmp_path / "nowhere.csv"))
     assert (code, "nowhere.csv" in said) == (2, True), said
+
+
+async def test_a_call_is_placed_with_what_a_machine_is_to_hear(outbound: Outbound) -> None:
+    words = ("call", "reminders", TO, "--machine", "leave_message")
+    code, said = await gateway(outbound.served, *words)
+    assert (code, "leave_message needs a message" in said) == (1, True), said
+    code, said = await gateway(outbound.served, *words, "--message", "Call us back.", "--detection", "sync")
+    assert (code, TO in said) == (0, True), said
+    assert await outbound.dialer.step() == 1
+    (form,) = outbound.twilio.created
+    assert (form["MachineDetection"], "AsyncAmd" in form) == ("DetectMessageEnd", False)

@@ -493,6 +493,28 @@ async def test_a_call_canceled_in_the_queue_never_rings_and_is_never_told() -> N
         assert await code_of(world.client.calls(second.sid).update_async(status="canceled")) == (400, 21220)
 
 
+async def test_a_live_call_goes_on_with_other_twiml() -> None:
+    clock = HandClock()
+    async with playing(clock, behaviours={"support@3": Behaviour(seconds=4000.0)}) as world:
+        world.receiver.twiml = STREAM
+        made = await world.create()
+        update = world.client.calls(made.sid).update_async
+        assert await code_of(update(twiml=HELLO)) == (400, 21220)  # it rings
+        await answered(clock, world)
+        await clock.advance(10)
+        assert await code_of(update(twiml="x" * 4001)) == (400, 32018)
+        assert (await update(twiml=HELLO)).status == "in-progress"
+        [entry] = world.side.entries
+        await until(lambda: entry.said == ["Hello"])
+        assert entry.status == "in-progress"
+        await clock.advance(3)
+        await world.side.settled()
+        assert (entry.verbs, entry.success) == (["Connect", "Say", "Hangup"], None)
+        assert world.receiver.statuses == ["initiated", "ringing", "in-progress", "completed"]
+        assert 10 <= int(world.receiver.at("/twilio/status")[-1]["CallDuration"]) <= 15
+        assert await code_of(update(twiml=HELLO)) == (400, 21220)
+
+
 @pytest.mark.parametrize("status", ["canceled", "completed"])
 async def test_a_call_is_ended_while_it_rings(status: str) -> None:
     async with playing(HandClock()) as world:

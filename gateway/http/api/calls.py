@@ -18,6 +18,7 @@ from gateway.storage.callbook import Filter, call_of, events_of, list_calls, out
 from gateway.storage.experiments import epoch_of
 from gateway.storage.rows import CallRow, assignment_in, served_in
 from gateway.storage.works import PutOutcome
+from gateway.terms import Screening
 
 
 class Wanted(Page):
@@ -63,8 +64,11 @@ class Label(Body):
     value: StrictBool | StrictInt | StrictFloat | Annotated[str, Field(max_length=100)]
 
 
-class Placing(Body):
-    """A call to place; ``from`` is one of the route's numbers, the first unless given."""
+class Placing(Body, Screening):
+    """A call to place; ``from`` is one of the route's numbers, the first unless given.
+
+    ``machine`` says what is done when a machine answers; ``message`` is what it is told by ``leave_message``.
+    """
 
     route: str
     to: str
@@ -89,6 +93,7 @@ async def place_call(ask: Ask) -> Answer:
         from_=body.from_,
         variables=body.variables,
         timezone=body.timezone,
+        machine=body.screening(),
     )
     row = await gateway.switchboard.place(wanted, author=ask.caller.name)
     return Answer(body={"call": shown(row)}, status=201)
