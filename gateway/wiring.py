@@ -32,6 +32,7 @@ from gateway.storage.rows import CallRow
 from gateway.storage.works import BATCH_LIMIT, Rules
 from gateway.switchboard import Switchboard, Voice
 from gateway.targets import TargetProblems, read_target
+from gateway.traffic import Traffic
 
 _log = log.get("wiring")
 
@@ -85,6 +86,7 @@ class Gateway:
     verifier: Verifier | None
     carrier: Carrier | None
     outbox: Outbox
+    traffic: Traffic
     wall: Callable[[], int]
     dialling: asyncio.Task[None] | None = None
     drift: list[str] = field(default_factory=list)
@@ -140,6 +142,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             verifier=_verifier(settings),
             carrier=carrier,
             outbox=outbox,
+            traffic=Traffic(database, wall=wall),
             wall=wall,
         )
         migrated = await _migrate(gateway)

@@ -32,6 +32,8 @@ FLOORS = {
     "gateway.publishing": 5,
     "gateway.dialer": 5,
     "gateway.livestate": 5,
+    "gateway.folders": 5,
+    "gateway.traffic": 5,
     "gateway.wiring": 6,
     "gateway.http": 7,
     "gateway.client": 7,

@@ -303,3 +303,15 @@ dialing = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+
+# Who is signed in to the console. A secret is renewed while it is used; those of one sign-in are one family.
+session = sa.Table(
+    "session",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("token", sa.LargeBinary, nullable=False, index=True),  # the digest of the token that opened it
+    sa.Column("family", sa.Text, nullable=False),
+    sa.Column("began_at", sa.BigInteger, nullable=False),
+    sa.Column("issued_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
+)

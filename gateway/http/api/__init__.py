@@ -1,6 +1,6 @@
 """The HTTP API under ``/api/v1``: one file per noun, one function per endpoint, one table of all of them."""
 
-from gateway.http.api import agents, audit, calls, experiments, numbers, outbound, routes, tokens
+from gateway.http.api import agents, audit, calls, experiments, numbers, outbound, overview, routes, settings, tokens
 from gateway.http.api.endpoint import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -12,4 +12,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *tokens.ENDPOINTS,
     *outbound.ENDPOINTS,
     *audit.ENDPOINTS,
+    *overview.ENDPOINTS,
+    *settings.ENDPOINTS,
 )

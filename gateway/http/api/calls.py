@@ -11,7 +11,8 @@ from gateway.decide import bucket
 from gateway.errors import Invalid, NotFound, Problem, Unavailable
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
 from gateway.http.api.paging import Page, next_cursor
-from gateway.phone import is_withheld
+from gateway.http.auth import Caller
+from gateway.phone import is_withheld, masked
 from gateway.storage.callbook import Filter, call_of, events_of, list_calls, outcome_of
 from gateway.storage.revisions import epoch_of
 from gateway.storage.rows import CallRow, assignment_in, served_in
@@ -91,7 +92,7 @@ async def place_call(ask: Ask) -> Answer:
         timezone=body.timezone,
     )
     row = await gateway.switchboard.place(wanted, author=ask.caller.name)
-    return Answer(body={"call": shown(row)}, status=201)
+    return Answer(body={"call": shown(row, ask.caller)}, status=201)
 
 
 @endpoint("GET", "/calls", role="viewer", query=Wanted)
@@ -101,7 +102,10 @@ async def list_all(ask: Ask) -> dict[str, Any]:
     which = Filter(**wanted.model_dump(exclude={"cursor", "limit"}))
     async with ask.gateway.database.read() as connection:
         rows = await list_calls(connection, which, before=wanted.cursor, limit=wanted.limit)
-    return {"calls": [shown(row) for row in rows], "next": next_cursor([row.seq for row in rows], wanted.limit)}
+    return {
+        "calls": [shown(row, ask.caller) for row in rows],
+        "next": next_cursor([row.seq for row in rows], wanted.limit),
+    }
 
 
 @endpoint("GET", "/calls/{call}", role="viewer")
@@ -115,7 +119,7 @@ async def show_call(ask: Ask) -> dict[str, Any]:
         outcome = await outcome_of(connection, row.id)
     timeline = [{"kind": event.kind, "key": event.key, "at": event.at, **event.data} for event in events]
     first = {"kind": "assigned" if row.arm else "received", "key": "voice", "at": row.received_at}
-    return {"call": shown(row) | {"outcome": _outcome(outcome), "events": [first, *timeline]}}
+    return {"call": shown(row, ask.caller) | {"outcome": _outcome(outcome), "events": [first, *timeline]}}
 
 
 @endpoint("GET", "/calls/{call}/explain", role="viewer")
@@ -143,16 +147,17 @@ async def post_outcome(ask: Ask) -> Answer:
     return Answer(body={"call": row["call"], "outcome": _outcome(row)})
 
 
-def shown(row: CallRow) -> dict[str, Any]:
-    """A call in the shape of the API."""
+def shown(row: CallRow, caller: Caller) -> dict[str, Any]:
+    """A call in the shape of the API; whoever only reads is not shown whose number it is."""
     assignment, served = assignment_in(row), served_in(row)
+    hidden = (lambda number: number) if caller.may("editor") else masked
     return {
         "id": row.id,
         "sid": row.sid,
         "status": row.status,
         "direction": row.direction,
-        "from": row.from_number,
-        "to": row.to_number,
+        "from": hidden(row.from_number),
+        "to": hidden(row.to_number),
         "route": row.route,
         "received_at": row.received_at,
         "ended_at": row.ended_at,

@@ -74,6 +74,7 @@ class Ask:
     body: Any
     headers: Mapping[str, str]
     forget_tokens: Callable[[], None]
+    door: str = "api"
 
     async def audit(self, connection: Connection, action: str, subject: str, **detail: Any) -> None:
         """Write what was done to the audit log, in the transaction that did it."""
@@ -132,8 +133,7 @@ def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
         try:
             caller = await caller_of(request)
-            if not caller.may(one.role):
-                raise Refused(f"the role {caller.role} may not do this; it needs {one.role}")
+            admit(one, caller)
             if "\x00" in request.path or "\x00" in request.query_string:
                 raise Malformed("the address holds a NUL character")
             raw = await _body(request) if one.mutates else b""
@@ -154,14 +154,47 @@ def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
 
 
 async def _call(one: Endpoint, request: web.Request, caller: Caller, raw: bytes) -> Answer:
-    ask = Ask(
+    return await perform(
+        one,
         gateway=request.app[GATEWAY],
         caller=caller,
         path=request.match_info,
-        query=_checked(one.query, dict(request.query), "query"),
-        body=_checked(one.body, _json(raw), "body") if one.body is not None else None,
+        query=dict(request.query),
+        body=_json(raw) if one.body is not None else None,
         headers=request.headers,
         forget_tokens=request.app[DOORKEEPER].forget,
+    )
+
+
+def admit(one: Endpoint, caller: Caller) -> None:
+    """Raise Refused when the caller's role is not enough for the endpoint."""
+    if not caller.may(one.role):
+        raise Refused(f"the role {caller.role} may not do this; it needs {one.role}")
+
+
+async def perform(
+    one: Endpoint,
+    *,
+    gateway: Gateway,
+    caller: Caller,
+    path: Mapping[str, str],
+    query: Mapping[str, Any],
+    body: Any,
+    headers: Mapping[str, str],
+    forget_tokens: Callable[[], None],
+    door: str = "api",
+) -> Answer:
+    """Guard an endpoint, check what it is given, and do it; the API and the console both come in here."""
+    admit(one, caller)
+    ask = Ask(
+        gateway=gateway,
+        caller=caller,
+        path=path,
+        query=_checked(one.query, query, "query"),
+        body=_checked(one.body, body, "body") if one.body is not None else None,
+        headers=headers,
+        forget_tokens=forget_tokens,
+        door=door,
     )
     answer = await one.handler(ask)
     return answer if isinstance(answer, Answer) else Answer(body=answer)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from gateway.errors import Invalid, NotFound, Problem
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
-from gateway.phone import is_e164
+from gateway.phone import is_e164, masked
 
 
 class Suppression(Body):
@@ -25,7 +25,10 @@ class Stop(Body):
 @endpoint("GET", "/suppressions", role="viewer")
 async def list_suppressions(ask: Ask) -> dict[str, Any]:
     """Everybody who must not be called, the newest first."""
-    return {"suppressions": await ask.gateway.outbox.suppressions(), "next": None}
+    listed = await ask.gateway.outbox.suppressions()
+    if not ask.caller.may("editor"):
+        listed = [one | {"number": masked(one["number"])} for one in listed]
+    return {"suppressions": listed, "next": None}
 
 
 @endpoint("POST", "/suppressions", role="editor", body=Suppression)
