@@ -118,7 +118,8 @@ def _alarms(
         yield {"level": "warn", "text": note[:1].upper() + note[1:], "route": None}
     unrouted = figures.today_by_route.get(None, 0)
     if unrouted:
-        text = f"{unrouted} calls today came to a number that no route names"
+        calls = "One call" if unrouted == 1 else f"{unrouted} calls"
+        text = f"{calls} today came to a number that no route names"
         yield {"level": "warn", "text": text, "route": None}
 
 

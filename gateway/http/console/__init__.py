@@ -25,6 +25,9 @@ PAGES: tuple[Page, ...] = (
 )
 
 
+__all__ = ["PAGES", "SESSIONS", "add_console"]
+
+
 def add_console(app: web.Application) -> None:
     """Put the pages into the application; its gateway and doorkeeper are there already."""
     app[SESSIONS] = Sessions(app[GATEWAY], app[DOORKEEPER])

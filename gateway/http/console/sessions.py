@@ -73,7 +73,7 @@ class Sessions:
         self._gateway = gateway
         self._doorkeeper = doorkeeper
         self._invitations: dict[bytes, tuple[int, bytes]] = {}
-        self.lockout = Lockout(gateway.wall)
+        self.lockout = Lockout(lambda: gateway.wall())
 
     async def sign_in(self, token: str, address: str) -> str:
         """The secret of a new session for whoever holds the token; Unauthenticated, Refused or LockedOut."""

@@ -7,6 +7,10 @@ if (main?.hasAttribute("data-live")) listen();
 function listen() {
   const source = new EventSource("/live");
   let known = null;
+  let stale = false;
+  const catchUp = async () => {
+    stale = !(await renew());
+  };
   source.addEventListener("news", (event) => {
     const news = JSON.parse(event.data);
     for (const place of main.querySelectorAll("[data-figure]")) {
@@ -14,9 +18,11 @@ function listen() {
       if (figure !== undefined) place.textContent = figure.toLocaleString("en").replaceAll(",", "\u202f");
     }
     showLive(true);
-    if (known !== null && known !== news.state) renew();
+    if (known !== null && known !== news.state) catchUp();
     known = news.state;
   });
+  // What was put off while somebody worked in the page is done once they leave it.
+  main.addEventListener("focusout", () => stale && setTimeout(catchUp, 300));
   source.addEventListener("error", () => showLive(false));
   addEventListener("pagehide", () => source.close());
 }
@@ -39,13 +45,20 @@ function busy() {
   });
 }
 
+// Read the page again and put it in place; false when somebody is at work in it.
 async function renew() {
-  if (busy() || main.contains(document.activeElement) || main.querySelector(".conflict, .review, [role=alert], .secret")) return;
+  if (atWork()) return false;
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-  if (!answer.ok || answer.redirected) return;
+  if (!answer.ok || answer.redirected) return true;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("main");
-  if (!fresh || busy()) return;
+  if (!fresh || atWork()) return false;
   main.replaceChildren(...fresh.children);
   showLive(true);
   document.dispatchEvent(new Event("renewed"));
+  return true;
+}
+
+function atWork() {
+  const told = main.querySelector(".conflict, .review, [role=alert], .secret");
+  return busy() || told !== null || (document.activeElement !== main && main.contains(document.activeElement));
 }
