@@ -144,6 +144,8 @@ call = sa.Table(
     sa.Column("counted", _Json),  # what of this call stands in the tallies: metric -> value
 )
 sa.Index("call_from", call.c.from_number, call.c.seq)
+sa.Index("call_to", call.c.to_number, call.c.seq)
+sa.Index("call_route", call.c.route, call.c.seq)
 sa.Index(
     "call_sid",
     call.c.sid,

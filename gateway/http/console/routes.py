@@ -1,5 +1,7 @@
 """Routes: the list, one route with its A/B test, its hold and its history, and the forms that change them."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +42,7 @@ class _Split:
     winner: str
     message: str = ""
     change: dict[str, Any] | None = None
+    reviewed: str = ""
     theirs: dict[str, Any] | None = None
 
 
@@ -156,8 +159,10 @@ async def _propose(view: View, split: _Split, live: Mapping[str, Any], wanted: d
         change = next(iter((await view.ask(api.plan_routes, body={"files": files}))["changes"]), None)
         if change is None:
             return see(f"/routes/{name}", said="nothing")
-        split.change = change | {"body": body}
-        if view.form.get("step") != "publish":
+        split.change = change
+        split.reviewed = _digest(body)
+        # What was changed after it was looked at is looked at again.
+        if view.form.get("step") != "publish" or view.form.get("reviewed", split.reviewed) != split.reviewed:
             return await _show(view, split=split)
         await _put(view, name, body, f'"{split.base}"', split.message)
     except Moved:
@@ -167,6 +172,10 @@ async def _propose(view: View, split: _Split, live: Mapping[str, Any], wanted: d
         split.change = None
         return await _show(view, split=split, problems=_by_field(error), status=422)
     return see(f"/routes/{name}", said="published")
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 async def _put(view: View, name: str, body: dict[str, Any], match: str, message: str) -> None:

@@ -51,7 +51,7 @@ def body_of(base: Mapping[str, Any], form: Mapping[str, str]) -> dict[str, Any]:
     versions = {row.arm: _kept(old.get(row.arm), row.version) for row in rows}
     test = {key: value for key, value in (base.get("ab_test") or {}).items() if key != "winner"}
     test["enabled"] = form.get("enabled") == "on"
-    if form.get("unit"):
+    if form.get("unit", "call") != test.get("unit", "call"):
         test["unit"] = form["unit"]
     if form.get("name"):
         test["name"] = form["name"]

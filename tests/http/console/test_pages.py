@@ -126,6 +126,19 @@ async def test_a_split_is_reviewed_and_then_published(served: Running) -> None:
     assert again.headers["Location"].endswith("said=nothing")
 
 
+async def test_what_is_changed_after_the_review_is_reviewed_again(served: Running) -> None:
+    kim = await visitor(served)
+    first = await kim.post("/routes/support/split", **SPLIT, step="review")
+    found = re.search(r'name="reviewed" value="(\w+)"', first.text)
+    assert found is not None
+    other = SPLIT | {"percent__a": "10", "percent__b": "90", "reviewed": found[1]}
+    again = await kim.post("/routes/support/split", **other, step="publish")
+    assert (again.status, "ab_test.split.a 50 → becomes 10" in words(again)) == (200, True)
+    assert (await served.api("GET", "/routes/support")).body["route"]["revision"] == 1
+    done = await kim.post("/routes/support/split", **SPLIT | {"reviewed": found[1]}, step="publish")
+    assert done.status == 303
+
+
 async def test_a_third_version_can_be_added_and_parameters_are_kept(served: Running) -> None:
     body = (await served.api("GET", "/routes/support")).body["route"]["body"]
     body["versions"]["b"] = {"version": "support@4", "parameters": {"persona": {"name": "Max"}}}

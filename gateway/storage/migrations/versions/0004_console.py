@@ -1,4 +1,4 @@
-"""Sessions of the web console."""
+"""Sessions of the web console, and what its search for calls needs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,3 +22,5 @@ def upgrade() -> None:
     )
     op.create_index("ix_session_token", "session", ["token"])
     op.create_index("ix_session_expires_at", "session", ["expires_at"])
+    op.create_index("call_to", "call", ["to_number", "seq"])
+    op.create_index("call_route", "call", ["route", "seq"])
