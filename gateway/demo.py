@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import shutil
 import signal
 import tempfile
 import time
@@ -17,7 +18,8 @@ from rich.live import Live
 from gateway.client import GatewayClient
 from gateway.http.app import make_app
 from gateway.http.connection import Runner
-from gateway.settings import load_settings
+from gateway.http.console import SESSIONS
+from gateway.settings import Paths, load_settings
 from gateway.simulator import Behaviour, Faults, Ledger, Plan, simulate
 from gateway.simulator.table import Row, live_table
 from gateway.wiring import Gateway, open_gateway
@@ -39,17 +41,21 @@ async def demo(*, port: int, calls: int, rate: float, seed: int, console: Consol
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     with tempfile.TemporaryDirectory(prefix="gateway-demo-") as folder:
-        async with _serving(Path(folder), port) as (gateway, environ):
+        async with _serving(Path(folder), port) as (gateway, environ, link):
+            console.print(f"The console, signed in by this link once: {link}", soft_wrap=True)
             return await _play(gateway, environ, stop, calls=calls, rate=rate, seed=seed, console=console)
 
 
 @asynccontextmanager
-async def _serving(folder: Path, port: int) -> AsyncIterator[tuple[Gateway, Mapping[str, str]]]:
+async def _serving(folder: Path, port: int) -> AsyncIterator[tuple[Gateway, Mapping[str, str], str]]:
     environ = {
         "GATEWAY_SERVER__PORT": str(port),
         "GATEWAY_SERVER__PUBLIC_URL": f"http://127.0.0.1:{port}",
         "GATEWAY_DATABASE__URL": f"sqlite:///{folder}/gateway.db",
         "GATEWAY_PATHS__DATA": str(folder),
+        # Copies: what is changed in the console of a demo changes no file of the operator's.
+        "GATEWAY_PATHS__ROUTES": str(_copied(Paths().routes, folder / "routes")),
+        "GATEWAY_PATHS__AGENTS": str(_copied(Paths().agents, folder / "agents")),
         "GATEWAY_AUTH__ADMIN_TOKEN": secrets.token_urlsafe(24),
         # Nothing of a demo may reach Twilio itself, not even the question about a call whose end was lost.
         "GATEWAY_TWILIO__API_BASE_URL": "http://127.0.0.1:9",
@@ -60,13 +66,21 @@ async def _serving(folder: Path, port: int) -> AsyncIterator[tuple[Gateway, Mapp
     blank.touch()
     settings = load_settings(blank, environ)
     async with open_gateway(settings) as gateway:
-        runner = Runner(make_app(gateway), access_log=None, shutdown_timeout=1.0)
+        app = make_app(gateway)
+        code = app[SESSIONS].invite(environ["GATEWAY_AUTH__ADMIN_TOKEN"])
+        runner = Runner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
             await web.TCPSite(runner, settings.server.host, port).start()
-            yield gateway, environ
+            yield gateway, environ, f"{settings.server.public_url}/sign-in/{code}"
         finally:
             await runner.cleanup()
+
+
+def _copied(source: Path, target: Path) -> Path:
+    if source.is_dir():
+        shutil.copytree(source, target)
+    return target
 
 
 async def _play(

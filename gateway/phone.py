@@ -16,3 +16,8 @@ def is_e164(text: str) -> bool:
 def is_withheld(text: str) -> bool:
     """Whether ``text`` identifies no caller: ``anonymous``, a SIP address, nothing at all, or a keypad code."""
     return not is_e164(text)
+
+
+def masked(text: str) -> str:
+    """What is shown of a number to those who may not see it: its last two characters. Words stay as they are."""
+    return f"…{text[-2:]}" if any(character.isdigit() for character in text) else text

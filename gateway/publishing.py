@@ -334,6 +334,11 @@ class Publishing:
             )
         return written
 
+    async def held_in_folder(self, revision: Revision) -> None:
+        """Remember that the operator's folder holds a revision now."""
+        async with self._database.write() as connection:
+            await mark_in_folder(connection, [(revision.kind, revision.name, revision.number)])
+
     async def history(self, kind: str, name: str) -> list[Revision]:
         """Every revision of one thing, newest first; NotFound when there never was one."""
         async with self._database.read() as connection:

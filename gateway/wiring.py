@@ -41,6 +41,7 @@ from gateway.storage.rows import CallRow
 from gateway.storage.works import BATCH_LIMIT, Rules
 from gateway.switchboard import Switchboard, Voice
 from gateway.targets import TargetProblems, read_target
+from gateway.traffic import Traffic
 
 _log = log.get("wiring")
 
@@ -102,6 +103,7 @@ class Gateway:
     contacts: Contacts
     campaigns: Campaigns
     notifier: Notifier
+    traffic: Traffic
     wall: Callable[[], int]
     analysis: Analysis | None = None
     dialling: asyncio.Task[None] | None = None
@@ -190,6 +192,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
                 wall=wall,
             ),
             notifier=notifier,
+            traffic=Traffic(database, wall=wall),
             wall=wall,
         )
         migrated = await _migrate(gateway)

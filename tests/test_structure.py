@@ -46,6 +46,8 @@ FLOORS = {
     "gateway.campaigns": 5,
     "gateway.analysis": 5,
     "gateway.livestate": 5,
+    "gateway.folders": 5,
+    "gateway.traffic": 5,
     "gateway.wiring": 6,
     "gateway.http": 7,
     "gateway.client": 7,

@@ -1,9 +1,8 @@
-"""The web application: Twilio's webhooks, the API, and what operations watch."""
+"""The web application: Twilio's webhooks, the API, the console, and what operations watch."""
 
 import asyncio
 import gc
 import signal
-from typing import Any
 
 from aiohttp import web
 
@@ -14,11 +13,12 @@ from gateway.http.api.endpoint import error_response, serve
 from gateway.http.api.openapi import describe
 from gateway.http.auth import DOORKEEPER, Doorkeeper
 from gateway.http.connection import Runner
+from gateway.http.console import add_console
+from gateway.http.health import health_of
 from gateway.http.keys import GATEWAY
 from gateway.http.meters import exposition
 from gateway.http.webhooks import BODY_BYTES, WEBHOOKS
 from gateway.settings import Settings
-from gateway.storage.engine import AWAY
 from gateway.wiring import Gateway, open_gateway
 
 _log = log.get("http")
@@ -34,18 +34,18 @@ def make_app(gateway: Gateway) -> web.Application:
     app[GATEWAY] = gateway
     for path, handler in WEBHOOKS.items():
         app.router.add_post(path, handler)
-    app.router.add_get("/", _front)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz)
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/openapi.json", _openapi)
     api = web.Application()
     api[GATEWAY] = gateway
-    api[DOORKEEPER] = Doorkeeper(gateway)
+    api[DOORKEEPER] = app[DOORKEEPER] = Doorkeeper(gateway)
     for one in ENDPOINTS:
         api.router.add_route(one.method, one.path, serve(one))
     api.router.add_route("*", "/{tail:.*}", _no_endpoint)
     app.add_subapp("/api/v1", api)
+    add_console(app)
     return app
 
 
@@ -82,12 +82,6 @@ async def _drain(gateway: Gateway, runner: Runner, site: web.TCPSite) -> None:
     await runner.cleanup()
 
 
-async def _front(request: web.Request) -> web.Response:
-    links = "".join(f'<li><a href="{path}">{path}</a></li>' for path in ("/readyz", "/metrics", "/openapi.json"))
-    page = f"<!doctype html><title>Call gateway</title><h1>Call gateway {__version__}</h1><ul>{links}</ul>"
-    return web.Response(text=page, content_type="text/html")
-
-
 async def _healthz(request: web.Request) -> web.Response:
     """The process is there and its loop turns."""
     return web.json_response({"ok": True})
@@ -98,38 +92,8 @@ async def _readyz(request: web.Request) -> web.Response:
 
     200 also when the database is away: calls are answered then too. 503 while draining.
     """
-    gateway = request.app[GATEWAY]
-    state, counters = gateway.state, gateway.ledger.counters
-    notes: list[str] = []
-    pragmas: dict[str, str] = {}
-    try:
-        pragmas = await asyncio.wait_for(gateway.database.pragmas(), 2)
-        failing = await asyncio.wait_for(gateway.notifier.failing(), 2)
-        notes += [f"the receiver {name} did not take the last notice: {text}" for name, text in failing.items()]
-    except AWAY:
-        notes.append("the database does not answer; calls go to the journal")
-    if state.from_disk:
-        notes.append("the live state comes from the disk, not from the database")
-    if not state.snapshot.routes:
-        notes.append("no route is published")
-    if gateway.drift:
-        notes.append(f"{len(gateway.drift)} files differ from the live state")
-    if counters.unlogged:
-        notes.append(f"{counters.unlogged} entries could be written nowhere")
-    body: dict[str, Any] = {
-        "ok": not gateway.draining,
-        "version": __version__,
-        "schema": gateway.schema,
-        "publication": state.snapshot.publication,
-        "routes": len(state.snapshot.routes),
-        "looked_seconds_ago": round((gateway.wall() - state.looked_at) / 1000, 1) if state.looked_at else None,
-        "database": pragmas,
-        "journal": {"written": counters.journalled, "replayed": counters.replayed, "lost": counters.unlogged},
-        "signatures_refused": gateway.refused,
-        "drift": gateway.drift[:50],
-        "notes": notes,
-    }
-    return web.json_response(body, status=503 if gateway.draining else 200)
+    told = await health_of(request.app[GATEWAY])
+    return web.json_response(told, status=200 if told["ok"] else 503)
 
 
 async def _metrics(request: web.Request) -> web.Response:

@@ -49,7 +49,10 @@ class Doorkeeper:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("send a token: Authorization: Bearer …")
-        digest = digest_of(token.strip())
+        return await self.holder(digest_of(token.strip()))
+
+    async def holder(self, digest: bytes) -> Caller:
+        """Whoever holds the token of this digest; raises Unauthenticated when it is not good, or no longer."""
         if self._admin is not None and hmac.compare_digest(digest, self._admin):
             return Caller(name="admin", role="admin")
         now = time.monotonic()

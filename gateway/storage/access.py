@@ -45,16 +45,21 @@ async def add_audit(
 
 
 async def list_audit(
-    connection: AsyncConnection, *, before: int | None, limit: int, author: str | None, subject: str | None
+    connection: AsyncConnection,
+    *,
+    before: int | None,
+    limit: int,
+    author: str | None,
+    subject: str | None,
+    action: str | None = None,
 ) -> list[dict[str, Any]]:
     """The audit log, newest first, from just before the row number ``before``."""
     query = sa.select(audit).order_by(audit.c.seq.desc()).limit(limit)
     if before is not None:
         query = query.where(audit.c.seq < before)
-    if author is not None:
-        query = query.where(audit.c.author == author)
-    if subject is not None:
-        query = query.where(audit.c.subject == subject)
+    for column, value in ((audit.c.author, author), (audit.c.subject, subject), (audit.c.action, action)):
+        if value is not None:
+            query = query.where(column == value)
     return [dict(row._mapping) for row in await connection.execute(query)]
 
 

@@ -172,6 +172,8 @@ call = sa.Table(
     sa.Column("counted", _Json),  # what of this call stands in the tallies: metric -> value
 )
 sa.Index("call_from", call.c.from_number, call.c.seq)
+sa.Index("call_to", call.c.to_number, call.c.seq)
+sa.Index("call_route", call.c.route, call.c.seq)
 sa.Index(
     "call_sid",
     call.c.sid,
@@ -466,3 +468,14 @@ sa.Index(
     postgresql_where=delivery.c.due_at.is_not(None),
 )
 sa.Index("delivery_ended", delivery.c.receiver, delivery.c.ended_at)
+# Who is signed in to the console. A secret is renewed while it is used; those of one sign-in are one family.
+session = sa.Table(
+    "session",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("token", sa.LargeBinary, nullable=False, index=True),  # the digest of the token that opened it
+    sa.Column("family", sa.Text, nullable=False),
+    sa.Column("began_at", sa.BigInteger, nullable=False),
+    sa.Column("issued_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
+)

@@ -13,9 +13,13 @@ from gateway.storage.schema import audit, suppression
 from gateway.suppressions import Suppression
 
 
-async def list_suppressions(connection: Connection, *, after: str | None, limit: int) -> list[dict[str, Any]]:
-    """The list in the order of its numbers, from just after the number ``after``."""
+async def list_suppressions(
+    connection: Connection, *, after: str | None, limit: int, part: str | None = None
+) -> list[dict[str, Any]]:
+    """The list in the order of its numbers, from just after the number ``after``; those that hold ``part``."""
     query = sa.select(suppression).order_by(suppression.c.number).limit(limit)
+    if part is not None:
+        query = query.where(suppression.c.number.contains(part, autoescape=True))
     if after is not None:
         query = query.where(suppression.c.number > after)
     return [dict(row._mapping) for row in await connection.execute(query)]

@@ -9,7 +9,9 @@ from gateway.http.api import (
     notifications,
     numbers,
     outbound,
+    overview,
     routes,
+    settings,
     tokens,
 )
 from gateway.http.api.endpoint import Endpoint
@@ -25,4 +27,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *campaigns.ENDPOINTS,
     *notifications.ENDPOINTS,
     *audit.ENDPOINTS,
+    *overview.ENDPOINTS,
+    *settings.ENDPOINTS,
 )

@@ -95,7 +95,7 @@ async def _publish(ask: Ask, name: str, written: dict[str, Any], message: str) -
     if problems or body is None:
         raise Invalid("the version cannot be used", problems or [Problem(place=name, path="", text="is empty")])
     await ask.gateway.publishing.publish(
-        Draft(bodies={("agent", name): body}), author_of(ask, door="api", message=message)
+        Draft(bodies={("agent", name): body}), author_of(ask, door=ask.door, message=message)
     )
 
 

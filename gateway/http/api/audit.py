@@ -8,10 +8,11 @@ from gateway.storage.access import list_audit
 
 
 class Wanted(Page):
-    """Whose deeds, or on which subject (``route support``)."""
+    """Whose deeds, which (``publish``), or on which subject (``route support``)."""
 
     author: str | None = None
     subject: str | None = None
+    action: str | None = None
 
 
 @endpoint("GET", "/audit", role="admin", query=Wanted)
@@ -25,6 +26,7 @@ async def list_all(ask: Ask) -> dict[str, Any]:
             limit=wanted.limit,
             author=wanted.author,
             subject=wanted.subject,
+            action=wanted.action,
         )
     return {"audit": rows, "next": next_cursor([row["seq"] for row in rows], wanted.limit)}
 

@@ -9,8 +9,9 @@ from gateway.decide import bucket
 from gateway.errors import Invalid, NotFound, Unavailable
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
 from gateway.http.api.paging import Page, next_cursor
+from gateway.http.auth import Caller
 from gateway.judges.labels import refused_label
-from gateway.phone import is_withheld
+from gateway.phone import is_withheld, masked
 from gateway.placing import Wanted as Placed
 from gateway.placing import new_attempt_id
 from gateway.storage.analyses import analysis_of, put_label
@@ -96,7 +97,7 @@ async def place_call(ask: Ask) -> Answer:
         machine=body.screening(),
     )
     row = await gateway.switchboard.place(wanted, author=ask.caller.name)
-    return Answer(body={"call": shown(row)}, status=201)
+    return Answer(body={"call": shown(row, ask.caller)}, status=201)
 
 
 @endpoint("GET", "/calls", role="viewer", query=Wanted)
@@ -106,7 +107,10 @@ async def list_all(ask: Ask) -> dict[str, Any]:
     which = Filter(**wanted.model_dump(exclude={"cursor", "limit"}))
     async with ask.gateway.database.read() as connection:
         rows = await list_calls(connection, which, before=wanted.cursor, limit=wanted.limit)
-    return {"calls": [shown(row) for row in rows], "next": next_cursor([row.seq for row in rows], wanted.limit)}
+    return {
+        "calls": [shown(row, ask.caller) for row in rows],
+        "next": next_cursor([row.seq for row in rows], wanted.limit),
+    }
 
 
 @endpoint("GET", "/calls/{call}", role="viewer")
@@ -123,7 +127,7 @@ async def show_call(ask: Ask) -> dict[str, Any]:
     timeline = [{"kind": event.kind, "key": event.key, "at": event.at, **event.data} for event in events]
     first = {"kind": "assigned" if row.arm else "received", "key": "voice", "at": row.received_at}
     told = {"outcome": _outcome(outcome), "analysis": analysis, "events": [first, *timeline]}
-    return {"call": shown(row) | told}
+    return {"call": shown(row, ask.caller) | told}
 
 
 @endpoint("GET", "/calls/{call}/explain", role="viewer")
@@ -170,16 +174,17 @@ async def label_call(ask: Ask) -> dict[str, Any]:
     return {"label": label}
 
 
-def shown(row: CallRow) -> dict[str, Any]:
-    """A call in the shape of the API."""
+def shown(row: CallRow, caller: Caller) -> dict[str, Any]:
+    """A call in the shape of the API; whoever only reads is not shown whose number it is."""
     assignment, served = assignment_in(row), served_in(row)
+    hidden = (lambda number: number) if caller.may("editor") else masked
     return {
         "id": row.id,
         "sid": row.sid,
         "status": row.status,
         "direction": row.direction,
-        "from": row.from_number,
-        "to": row.to_number,
+        "from": hidden(row.from_number),
+        "to": hidden(row.to_number),
         "route": row.route,
         "received_at": row.received_at,
         "ended_at": row.ended_at,

@@ -15,6 +15,8 @@ from gateway.errors import Invalid, Malformed, Problem
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
 from gateway.http.api.files import read_pieces
 from gateway.http.api.paging import Page, next_cursor
+from gateway.http.auth import Caller
+from gateway.phone import masked
 from gateway.storage.campaignbook import contacts_page, list_campaigns
 from gateway.storage.campaigns import Campaign, ContactRow
 from gateway.terms import Terms
@@ -110,7 +112,7 @@ async def list_contacts(ask: Ask) -> dict[str, Any]:
             result=which.result,
         )
     return {
-        "contacts": [_contact(person) for person in people],
+        "contacts": [_contact(person, ask.caller) for person in people],
         "next": next_cursor([person.line for person in people], which.limit),
     }
 
@@ -213,11 +215,11 @@ def _problems(made: Created) -> list[dict[str, Any]]:
     return [{"line": row.line, "text": row.text} for row in made.problems]
 
 
-def _contact(person: ContactRow) -> dict[str, Any]:
+def _contact(person: ContactRow, caller: Caller) -> dict[str, Any]:
     given = person.assignment
     return {
         "line": person.line,
-        "to": person.to_number,
+        "to": person.to_number if caller.may("editor") else masked(person.to_number),
         "timezone": person.timezone,
         "consent": person.consent,
         "variables": person.variables,

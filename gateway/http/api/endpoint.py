@@ -77,6 +77,7 @@ class Ask:
     headers: Mapping[str, str]
     stream: AsyncIterator[bytes] | None
     forget_tokens: Callable[[], None]
+    door: str = "api"
 
     async def audit(self, connection: Connection, action: str, subject: str, **detail: Any) -> None:
         """Write what was done to the audit log, in the transaction that did it."""
@@ -139,8 +140,7 @@ def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
         try:
             caller = await caller_of(request)
-            if not caller.may(one.role):
-                raise Refused(f"the role {caller.role} may not do this; it needs {one.role}")
+            admit(one, caller)
             if "\x00" in request.path or "\x00" in request.query_string:
                 raise Malformed("the address holds a NUL character")
             sent = await _sent(one, request)
@@ -191,26 +191,53 @@ async def _sent(one: Endpoint, request: web.Request) -> _Sent:
 
 
 async def _call(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent) -> Answer:
-    ask = Ask(
+    return await perform(
+        one,
         gateway=request.app[GATEWAY],
         caller=caller,
         path=request.match_info,
-        query=_checked(one.query, dict(request.query), "query"),
-        body=_taken(one, sent),
+        query=dict(request.query),
+        body=_json(sent.raw) if one.body is not None and sent.stream is None else None,
         headers=request.headers,
         stream=sent.stream,
         forget_tokens=request.app[DOORKEEPER].forget,
     )
+
+
+def admit(one: Endpoint, caller: Caller) -> None:
+    """Raise Refused when the caller's role is not enough for the endpoint."""
+    if not caller.may(one.role):
+        raise Refused(f"the role {caller.role} may not do this; it needs {one.role}")
+
+
+async def perform(
+    one: Endpoint,
+    *,
+    gateway: Gateway,
+    caller: Caller,
+    path: Mapping[str, str],
+    query: Mapping[str, Any],
+    body: Any,
+    headers: Mapping[str, str],
+    forget_tokens: Callable[[], None],
+    stream: AsyncIterator[bytes] | None = None,
+    door: str = "api",
+) -> Answer:
+    """Guard an endpoint, check what it is given, and do it; the API and the console both come in here."""
+    admit(one, caller)
+    ask = Ask(
+        gateway=gateway,
+        caller=caller,
+        path=path,
+        query=_checked(one.query, query, "query"),
+        body=_checked(one.body, body, "body") if one.body is not None and stream is None else None,
+        headers=headers,
+        stream=stream,
+        forget_tokens=forget_tokens,
+        door=door,
+    )
     answer = await one.handler(ask)
     return answer if isinstance(answer, Answer) else Answer(body=answer)
-
-
-def _taken(one: Endpoint, sent: _Sent) -> Body | None:
-    if sent.stream is not None:
-        return None
-    if one.body is not None:
-        return _checked(one.body, _json(sent.raw), "body")
-    return None
 
 
 async def _once(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent, key: str) -> web.Response:

@@ -7,11 +7,11 @@ from typing import Any
 from pydantic import Field
 
 from gateway.csvfile import BadRow
-from gateway.errors import Invalid, NotFound, Problem
+from gateway.errors import Invalid, NotFound, Problem, Refused
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
 from gateway.http.api.files import PAUSE_SECONDS, csv_of, read_pieces
 from gateway.http.api.paging import Page, next_cursor
-from gateway.phone import is_e164
+from gateway.phone import is_e164, masked
 from gateway.storage.suppressions import import_suppressions, list_suppressions
 from gateway.suppressions import REASON_LIMIT, UNSAID, Suppression, SuppressionReader
 
@@ -34,14 +34,26 @@ class Stop(Body):
     reason: str = Field(min_length=1, max_length=500)
 
 
-@endpoint("GET", "/suppressions", role="viewer", query=Page)
+class Listed(Page):
+    """Which of the list: all, or the numbers that hold some digits."""
+
+    number: str | None = Field(None, max_length=20)
+
+
+@endpoint("GET", "/suppressions", role="viewer", query=Listed)
 async def list_all(ask: Ask) -> dict[str, Any]:
     """Everybody who must not be called, in the order of their numbers."""
-    wanted: Page = ask.query
+    wanted: Listed = ask.query
+    if wanted.number is not None and not ask.caller.may("editor"):
+        raise Refused("the role viewer is shown masked numbers, and cannot search them")
     after = None if wanted.cursor is None else f"+{wanted.cursor}"
     async with ask.gateway.database.read() as connection:
-        rows = await list_suppressions(connection, after=after, limit=wanted.limit)
-    return {"suppressions": rows, "next": next_cursor([int(row["number"]) for row in rows], wanted.limit)}
+        rows = await list_suppressions(connection, after=after, limit=wanted.limit, part=wanted.number)
+    cursor = next_cursor([int(row["number"]) for row in rows], wanted.limit)
+    if not ask.caller.may("editor"):
+        # A cursor would tell the number that it stands for: whoever only reads is shown one page.
+        rows, cursor = [row | {"number": masked(row["number"])} for row in rows], None
+    return {"suppressions": rows, "next": cursor}
 
 
 @endpoint("POST", "/suppressions", role="editor", body=Suppressing)

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 
 from gateway.errors import BaseRequired, Invalid, Malformed, Moved, NotFound, Problem
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
+from gateway.http.api.overview import hold_of, line
 from gateway.model import Hold, LiveRoute
 from gateway.publishing import Author, Change, Draft, key_of, read_files, read_folders
 from gateway.routefile import read_route
@@ -59,8 +60,8 @@ def author_of(ask: Ask, *, door: str, message: str) -> Author:
 @endpoint("GET", "/routes", role="viewer")
 async def list_routes(ask: Ask) -> dict[str, Any]:
     """Every live route, by name."""
-    snapshot = ask.gateway.state.snapshot
-    return {"routes": [_shown(ask, snapshot.routes[name]) for name in sorted(snapshot.routes)], "next": None}
+    routes, figures = ask.gateway.state.snapshot.routes, await ask.gateway.traffic.figures()
+    return {"routes": [line(ask.gateway, routes[name], figures) for name in sorted(routes)], "next": None}
 
 
 @endpoint("GET", "/routes/{route}", role="viewer")
@@ -69,7 +70,7 @@ async def show_route(ask: Ask) -> Answer:
     name = ask.path["route"]
     revision = await ask.gateway.publishing.live("route", name)
     live = ask.gateway.state.snapshot.routes.get(name)
-    shown = _shown(ask, live) if live is not None else {"name": name}
+    shown = line(ask.gateway, live, await ask.gateway.traffic.figures()) if live is not None else {"name": name}
     return Answer(
         body={"route": shown | {"revision": revision.number, "body": revision.body}},
         headers={"ETag": f'"{revision.number}"'},
@@ -95,7 +96,7 @@ async def put_route(ask: Ask) -> Answer:
     try:
         _, changes = await ask.gateway.publishing.publish(
             Draft(bodies={("route", name): body}),
-            author_of(ask, door="api", message=message),
+            author_of(ask, door=ask.door, message=message),
             bases={("route", name): base},
         )
     except Moved as error:
@@ -229,24 +230,8 @@ def _live(ask: Ask) -> LiveRoute:
 
 
 def _hold(ask: Ask, route: str) -> dict[str, Any] | None:
-    hold = ask.gateway.state.holds.get(route)
-    if hold is None or not hold.active(ask.gateway.wall()):
-        return None
-    return asdict(hold)
-
-
-def _shown(ask: Ask, live: LiveRoute) -> dict[str, Any]:
-    route = live.route
-    return {
-        "name": route.name,
-        "direction": route.direction,
-        "numbers": list(route.numbers),
-        "revision": live.revision,
-        "experiment": live.experiment.id if live.experiment else None,
-        "arms": [{"arm": arm.name, "version": arm.version, "share": arm.share} for arm in route.arms],
-        "serving": "split" if live.experiment else (route.winner or "a"),
-        "hold": _hold(ask, route.name),
-    }
+    hold = hold_of(ask.gateway, route)
+    return asdict(hold) if hold else None
 
 
 def _revision(one: Revision) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""The operator console: server-rendered pages at ``/``, one file of handlers, one folder of templates per area."""
+
+from pathlib import Path
+
+import aiohttp_jinja2
+import jinja2
+from aiohttp import web
+
+from gateway.http.auth import DOORKEEPER
+from gateway.http.console import admin, agents, calls, dialing, formats, live, overview, routes, signin
+from gateway.http.console.page import SESSIONS, Page, serve_page
+from gateway.http.console.sessions import Sessions
+from gateway.http.console.static import add_static
+from gateway.http.keys import GATEWAY
+
+PAGES: tuple[Page, ...] = (
+    *overview.PAGES,
+    *routes.PAGES,
+    *agents.PAGES,
+    *calls.PAGES,
+    *dialing.PAGES,
+    *admin.PAGES,
+    *signin.PAGES,
+    *live.PAGES,
+)
+
+
+__all__ = ["PAGES", "SESSIONS", "add_console"]
+
+
+def add_console(app: web.Application) -> None:
+    """Put the pages into the application; its gateway and doorkeeper are there already."""
+    app[SESSIONS] = Sessions(app[GATEWAY], app[DOORKEEPER])
+    environment = aiohttp_jinja2.setup(
+        app,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(formats.FILTERS)
+    environment.globals["static"] = add_static(app)
+    for one in PAGES:
+        app.router.add_route(one.method, one.path, serve_page(one))
+    for method, path, handler in signin.DOORS:
+        app.router.add_route(method, path, handler)
+    app[live.PULSE] = live.Pulse(app[GATEWAY])
+    app.cleanup_ctx.append(live.pulse)

@@ -1,0 +1,304 @@
+"""What a page of the console is: a path, the role it needs, and a function; and what every page is guarded by.
+
+A page reads and changes through the very endpoints of the API, called in the process: it can show nothing and do
+nothing that the API could not, and every rule, role check and audit row is theirs.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import aiohttp_jinja2
+from aiohttp import web
+
+from gateway import log
+from gateway.errors import GatewayError, Malformed, Refused
+from gateway.http.api.endpoint import STATUS, Answer, Endpoint, perform
+from gateway.http.auth import DOORKEEPER, Caller, Need
+from gateway.http.console.sessions import Sessions, SignedIn, same_text
+from gateway.http.keys import GATEWAY
+from gateway.storage.engine import DOWN
+from gateway.wiring import Gateway
+
+_log = log.get("console")
+
+FAILED: tuple[type[Exception], ...] = (GatewayError, *DOWN)
+
+SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # "no-referrer" would make browsers hide the Origin of our own forms too.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(kw_only=True, slots=True)
+class View:
+    """A request by somebody signed in, past the door: who asks, and what was typed into the form."""
+
+    request: web.Request
+    gateway: Gateway
+    signed_in: SignedIn
+    form: Mapping[str, str] = field(default_factory=dict)
+    checked: Mapping[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks."""
+        return self.signed_in.caller
+
+    @property
+    def path(self) -> Mapping[str, str]:
+        """What the address names."""
+        return self.request.match_info
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """What stands behind the question mark, empty fields left out."""
+        return {name: value.strip() for name, value in self.request.query.items() if value.strip()}
+
+    async def call(
+        self,
+        one: Endpoint,
+        *,
+        path: Mapping[str, str] | None = None,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Do an endpoint of the API as whoever is signed in; raises what it raises."""
+        return await perform(
+            one,
+            gateway=self.gateway,
+            caller=self.caller,
+            path=self.path if path is None else path,
+            query=query or {},
+            body=body if body is not None else {},
+            headers=headers or {},
+            forget_tokens=self.request.app[DOORKEEPER].forget,
+            door="console",
+        )
+
+    async def ask(self, one: Endpoint, **given: Any) -> dict[str, Any]:
+        """The body of an endpoint's answer."""
+        return (await self.call(one, **given)).body
+
+    async def render(self, template: str, *, status: int = 200, **context: Any) -> web.Response:
+        """A page from a template."""
+        shown = await _chrome(self) | context
+        response = aiohttp_jinja2.render_template(template, self.request, shown)
+        response.set_status(status)
+        return response
+
+
+Handler = Callable[[View], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """One row of the table of pages."""
+
+    method: str
+    path: str
+    role: Need
+    handler: Handler
+
+
+def page(method: str, path: str, *, role: Need = "viewer") -> Callable[[Handler], Page]:
+    """Make a function a page of the console."""
+
+    def made(handler: Handler) -> Page:
+        return Page(method=method, path=path, role=role, handler=handler)
+
+    return made
+
+
+def see(path: str, **query: str) -> web.Response:
+    """After a change: look at a page, which a reload then only reads again."""
+    where = f"{path}?{urlencode(query)}" if query else path
+    return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": where})
+
+
+def problems_of(error: GatewayError) -> dict[str, str]:
+    """What an error says of each field, under "" what it says of the whole."""
+    told = {problem.path: problem.text for problem in error.problems}
+    return {"": error.message, **told}
+
+
+def serve_page(one: Page) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """The page as aiohttp wants it: guard, call, and put the headers on whatever comes out."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response = await _answer(one, request)
+        if not response.prepared:
+            response.headers.update(HEADERS)
+        return response
+
+    return handle
+
+
+async def _answer(one: Page, request: web.Request) -> web.StreamResponse:
+    sessions = request.app[SESSIONS]
+    try:
+        signed_in = await sessions.find(request.cookies.get(cookie_name(request)))
+        if signed_in is None:
+            return _to_sign_in(request)
+    except FAILED:
+        return _plain_error(request, HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer; try again.")
+    view = View(request=request, gateway=request.app[GATEWAY], signed_in=signed_in)
+    response = await _guarded(one, view)
+    if not response.prepared:
+        with suppress(*FAILED):
+            renewed = await sessions.renew(signed_in)
+            if renewed is not None:
+                set_cookie(request, response, renewed)
+    return response
+
+
+async def _guarded(one: Page, view: View) -> web.StreamResponse:
+    try:
+        if not view.caller.may(one.role):
+            raise Refused(f"Your role is {view.caller.role}; this needs {one.role}.")
+        if "\x00" in view.request.path or "\x00" in view.request.query_string:
+            raise Malformed("the address holds a NUL character")
+        if one.method == "POST":
+            await _read_form(view)
+        return await one.handler(view)
+    except GatewayError as error:
+        code = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+        return await _error(view, int(code), error)
+    except web.HTTPException:
+        raise
+    except DOWN:
+        return _plain_error(view.request, HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer; try again.")
+    except Exception:
+        _log.exception("page_failed", path=view.request.path)
+        return _plain_error(view.request, HTTPStatus.INTERNAL_SERVER_ERROR, "The gateway met a fault of its own.")
+
+
+async def _error(view: View, status: int, error: GatewayError) -> web.Response:
+    return await view.render("error.html", status=status, error=error, title=HTTPStatus(status).phrase)
+
+
+async def read_form(request: web.Request) -> Mapping[str, list[str]]:
+    """The fields of a form that one of our own pages sent; anything else raises Refused or Malformed."""
+    origin = request.headers.get("Origin", "")
+    if origin != origin_of(request.app[GATEWAY].settings.server.public_url):
+        raise Refused("The form did not come from this console. Open it at the address that public_url names.")
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise Malformed("a form is sent as application/x-www-form-urlencoded")
+    try:
+        sent = await request.post()
+    except (ValueError, LookupError) as error:
+        raise Malformed("the form cannot be read") from error
+    fields: dict[str, list[str]] = {}
+    for name, value in sent.items():
+        if not isinstance(value, str) or "\x00" in value:
+            raise Malformed(f"the field {name} cannot be read")
+        fields.setdefault(name, []).append(value.replace("\r\n", "\n").strip())
+    return fields
+
+
+async def _read_form(view: View) -> None:
+    fields = await read_form(view.request)
+    if not same_text(fields.get("csrf", [""])[0], view.signed_in.csrf):
+        raise Refused("The form is too old, or was not made by this console. Load the page again.")
+    view.checked = fields
+    view.form = {name: values[-1] for name, values in fields.items()}
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an address, as a browser sends them in Origin."""
+    parts = urlsplit(url)
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port and parts.port != usual else "")
+
+
+# -- cookies -----------------------------------------------------------------------------------------------
+
+
+def cookie_name(request: web.Request) -> str:
+    """``__Host-`` binds the cookie to https and to this very host; plain http is taken on loopback only."""
+    return "__Host-session" if _is_https(request) else "session"
+
+
+def set_cookie(request: web.Request, response: web.StreamResponse, secret: str) -> None:
+    """Give the browser its session."""
+    response.set_cookie(
+        cookie_name(request), secret, path="/", httponly=True, samesite="Lax", secure=_is_https(request)
+    )
+
+
+def drop_cookie(request: web.Request, response: web.StreamResponse) -> None:
+    """Take the session away from the browser."""
+    response.del_cookie(cookie_name(request), path="/", httponly=True, samesite="Lax", secure=_is_https(request))
+
+
+def _is_https(request: web.Request) -> bool:
+    return request.app[GATEWAY].settings.server.public_url.startswith("https://")
+
+
+# -- what is around every page -----------------------------------------------------------------------------
+
+_SAID: Mapping[str, str] = {
+    "published": "Published. The next call obeys.",
+    "nothing": "Nothing to publish: this is what is live already.",
+    "held": "The route is held from the next call on.",
+    "released": "The hold has ended.",
+    "rolled_back": "Rolled back: the old revision is live again under a new number.",
+    "created": "The route is live.",
+    "added": "The version was added.",
+    "version": "The version was changed.",
+    "stopped": "All dialling is stopped. Calls under way go on.",
+    "started": "Dialling goes on.",
+    "suppressed": "The number will not be called again.",
+    "allowed": "The number may be called again.",
+    "revoked": "The token is revoked.",
+}
+
+
+async def _chrome(view: View) -> dict[str, Any]:
+    gateway = view.gateway
+    try:
+        stopped = await gateway.outbox.stopped()
+    except FAILED:
+        stopped = None
+    return {
+        "me": view.caller,
+        "can": view.caller.may,
+        "csrf": view.signed_in.csrf,
+        "here": view.request.path,
+        "now": gateway.wall(),
+        "stopped": stopped,
+        "said": _SAID.get(view.request.query.get("said", ""), ""),
+        "typed": view.form,
+        "problems": {},
+    }
+
+
+def _to_sign_in(request: web.Request) -> web.Response:
+    if request.headers.get("Accept", "").startswith("text/event-stream"):
+        return web.Response(status=HTTPStatus.UNAUTHORIZED)
+    wanted = request.path_qs if request.method == "GET" and request.path != "/" else ""
+    return see("/sign-in", **({"next": wanted} if wanted else {}))
+
+
+def _plain_error(request: web.Request, status: HTTPStatus, text: str) -> web.Response:
+    context = {"title": status.phrase, "text": text, "me": None}
+    response = aiohttp_jinja2.render_template("plain.html", request, context)
+    response.set_status(status)
+    return response
