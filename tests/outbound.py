@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from gateway.dialer import Dialer, Owner
+from gateway.simulator.listen import listen
 from gateway.simulator.rest import RestPlan, RestSide
 from gateway.storage.attempts import Attempt, Held, Limits
 from gateway.wiring import wall_clock
@@ -187,12 +188,6 @@ async def simulated(
         GATEWAY_OUTBOUND__MAX_CONCURRENT="100",
     )
     told: dict[str, Any] = {"agent_token": ADMIN, "rate": 1000.0, "speed": 500.0} | plan
-    side = RestSide(RestPlan(account=ACCOUNT, token=TOKEN, public_url=settings.server.public_url, **told))
-    runner = web.AppRunner(side.app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        async with running(settings) as served:
-            yield served, side
-    finally:
-        await runner.cleanup()
+    side_plan = RestPlan(account=ACCOUNT, token=TOKEN, public_url=settings.server.public_url, **told)
+    async with listen(side_plan, port) as (side, _), running(settings) as served:
+        yield served, side

@@ -88,7 +88,8 @@ class View:
             f"{arm}: {sum(states.values())} begun, {states.get('done', 0)} done"
             for arm, states in self._one["arms"].items()
         ]
-        return "; ".join([f"{datetime.now().astimezone():%H:%M:%S}  {result_line(self._one)}", *arms])
+        clock, rate = datetime.now().astimezone(), f"{self.rate():.0f} done a minute"
+        return "; ".join([f"{clock:%H:%M:%S}  {result_line(self._one)}", *arms, rate])
 
     def table(self) -> RenderableType:
         """The live view."""
@@ -101,7 +102,8 @@ class View:
             head.append(f"  {one['reason']}", "yellow")
         told = ", ".join(f"{counts[state]:,} {state}" for state in STATES)
         rate = Text(f"{told}   {self.rate():.0f} done a minute")
-        bar = ProgressBar(total=max(1, total), completed=counts["done"], width=60)
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=max(1, total), completed=counts["done"], width=60))
         return Group(head, bar, rate, _arms_now(one))
 
     def rate(self) -> float:
