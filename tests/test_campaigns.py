@@ -4,6 +4,9 @@ import asyncio
 import json
 from collections import Counter
 from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
 
 from gateway.storage.access import claim_request
 from gateway.storage.attempts import Attempt, Limits
@@ -246,6 +249,36 @@ async def test_a_list_without_a_good_row_is_refused_and_leaves_nothing(outbound:
     assert answer.status == 422
     assert [problem["path"] for problem in answer.body["error"]["problems"]] == ["line 1", "line 2"]
     assert (await outbound.served.api("GET", "/campaigns")).body["campaigns"] == []
+
+
+async def test_a_list_that_breaks_off_leaves_nothing_and_is_no_fault_of_ours(outbound: Outbound) -> None:
+    async def there() -> list[Any]:
+        listed: list[Any] = (await outbound.served.api("GET", "/campaigns")).body["campaigns"]
+        return listed
+
+    with structlog.testing.capture_logs() as told:
+        address = urlsplit(outbound.served.url)
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        head = [
+            "POST /api/v1/campaigns?name=n&route=reminders HTTP/1.1",
+            f"Host: {address.netloc}",
+            f"Authorization: Bearer {ADMIN}",
+            "Content-Type: text/csv",
+            "Content-Length: 1000",
+            "Idempotency-Key: torn",
+        ]
+        writer.write(("\r\n".join(head) + f"\r\n\r\nto\n{TO}\n").encode())
+        while not await there():
+            await asyncio.sleep(0.01)
+        writer.close()
+        while await there():
+            await asyncio.sleep(0.01)
+    assert [event for event in told if event["log_level"] in ("warning", "error")] == []
+    body = {"name": "n", "route": "reminders", "contacts": [{"to": TO}]}
+    # The key is given back a moment after the list is taken away.
+    while (again := await outbound.served.api("POST", "/campaigns", body, Idempotency_Key="torn")).status == 409:
+        await asyncio.sleep(0.01)
+    assert again.status == 201
 
 
 async def test_what_a_dead_process_left_of_a_list_is_taken_away_and_its_key_is_free(outbound: Outbound) -> None:

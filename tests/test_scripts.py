@@ -169,6 +169,23 @@ async def test_killed_anywhere_and_run_again_everybody_is_rung_once(tmp_path: Pa
     assert side.rung == dict.fromkeys(numbers(file), 1)
 
 
+async def test_killed_while_it_sends_the_list_it_sends_it_again(tmp_path: Path) -> None:
+    file = written(tmp_path / "people.csv", 10)
+    with file.open("a") as opened:
+        opened.writelines(f"{'x' * 9_000}\n" for _ in range(300))
+    async with simulated(tmp_path, f"sqlite:///{tmp_path}/gateway.db") as (served, side):
+        process = await begun(served.url, *campaign(str(file), "reminders", "--yes"))
+        while not await campaigns(served):
+            await asyncio.sleep(0.01)
+        process.kill()
+        await process.communicate()
+        assert [one["status"] for one in await campaigns(served)] == ["loading"]
+        code, out, err = await python(served.url, *campaign(str(file), "reminders", "--yes"))
+        assert (code, out.splitlines()[-1]) == (0, "completed: 10 done, 0 not called, 300 skipped"), err
+        assert [one["status"] for one in await campaigns(served)] == ["completed"]
+    assert side.rung == dict.fromkeys(numbers(file)[:10], 1)
+
+
 async def test_two_at_once_make_one_campaign(tmp_path: Path) -> None:
     file = written(tmp_path / "people.csv", 20)
     async with simulated(tmp_path, f"sqlite:///{tmp_path}/gateway.db") as (served, side):

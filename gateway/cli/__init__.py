@@ -18,7 +18,6 @@ app = typer.Typer(
 app.command("serve")(running.serve)
 app.command("demo")(running.demo)
 app.command("simulate")(running.simulate)
-app.command("simulate-outbound")(running.simulate_outbound)
 app.command("call")(outbound.place_call)
 for name, group in (
     ("routes", routes.group),

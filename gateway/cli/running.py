@@ -2,10 +2,8 @@
 
 import asyncio
 import os
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
+from typing import Annotated
 
 import typer
 import uvloop
@@ -15,9 +13,6 @@ from gateway import log
 from gateway.cli.terminal import out
 from gateway.errors import Invalid
 from gateway.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from gateway.simulator.rest import RestPlan, RestSide
 
 database = typer.Typer(no_args_is_help=True, help="Care for the database.")
 
@@ -98,53 +93,6 @@ def simulate(
     out.print(table)
     errors = sum(len(entry.errors) for entry in ledger.calls.values())
     out.print(f"{len(ledger.calls)} calls, {errors} errors")
-
-
-def simulate_outbound(
-    speed: Annotated[float, typer.Option(help="Seconds of a call that pass in one of ours.")] = 60.0,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same people.")] = 1,
-    config: Config = None,
-) -> None:
-    """Play Twilio's side of outbound calls for the gateway of these settings, and the people who are rung.
-
-    It listens at twilio.api_base_url, which must be a port of loopback, until Ctrl-C, and then tells whom it rang.
-    Of a hundred people fifteen are busy, fifteen do not answer, and ten have a machine.
-    """
-    from gateway.simulator.callee import Callee
-    from gateway.simulator.rest import RestPlan
-
-    settings = settings_in(config)
-    token, account = settings.twilio.auth_token, settings.twilio.account_sid
-    where = urlsplit(settings.twilio.api_base_url or "")
-    if token is None or account is None:
-        raise Invalid("simulating needs twilio.account_sid and twilio.auth_token, as the gateway has them")
-    if where.hostname != "127.0.0.1" or where.port is None:
-        raise Invalid("set twilio.api_base_url, here and for the gateway, to a free port: http://127.0.0.1:8090")
-    plan = RestPlan(
-        account=account,
-        token=token.get_secret_value(),
-        public_url=settings.server.public_url,
-        reach=f"http://127.0.0.1:{settings.server.port}",
-        agent_token=os.environ.get("GATEWAY_TOKEN"),
-        speed=speed,
-        seed=seed,
-        callee=Callee(busy=0.15, no_answer=0.15, machine=0.1),
-    )
-    side = uvloop.run(_play_callees(plan, where.port))
-    twice = [number for number, count in side.rung.items() if count > 1]
-    out.print(f"{len(side.entries)} calls were created, {len(side.rung)} numbers rung, {len(twice)} more than once")
-
-
-async def _play_callees(plan: "RestPlan", port: int) -> "RestSide":
-    from gateway.simulator.listen import listen
-
-    stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    async with listen(plan, port) as (side, url):
-        out.print(f"people wait to be rung at {url}; Ctrl-C ends it")
-        await stop.wait()
-    return side
 
 
 @database.command("migrate")

@@ -18,8 +18,8 @@ from gateway.cli.campaignview import View
 from gateway.errors import Invalid
 from gateway.simulator.callee import Callee
 from tests.cli.shell import gateway
-from tests.conftest import ACCOUNT, ADMIN, AGENTS, TOKEN, Running, free_port, running, settings_for, write_files
-from tests.outbound import ROUTE, simulated
+from tests.conftest import ADMIN, Running
+from tests.outbound import simulated
 
 ADA, BEA, CLEO, FOREIGN = "+12125550101", "+12125550102", "+12125550103", "+442071838750"
 
@@ -206,43 +206,3 @@ def test_the_view_tells_how_fast_people_are_done(monkeypatch: pytest.MonkeyPatch
     assert view.rate() == 40.0
     now = 90.0
     assert view.rate() == 30.0
-
-
-async def test_a_newcomer_rings_simulated_people(tmp_path: Path) -> None:
-    port = free_port()
-    told = {
-        "GATEWAY_TWILIO__API_BASE_URL": f"http://127.0.0.1:{port}",
-        "GATEWAY_OUTBOUND__ALLOWED_COUNTRIES": '["US"]',
-        "GATEWAY_OUTBOUND__WINDOW": "always",
-        "GATEWAY_OUTBOUND__CALLS_PER_SECOND": "50",
-    }
-    write_files(tmp_path, AGENTS | {"routes/reminders.toml": ROUTE})
-    settings = settings_for(tmp_path, f"sqlite:///{tmp_path}/gateway.db", **told)
-    ours = {
-        "PATH": os.environ["PATH"],
-        "GATEWAY_SERVER__PORT": str(settings.server.port),
-        "GATEWAY_TOKEN": ADMIN,
-        "TWILIO_ACCOUNT_SID": ACCOUNT,
-        "TWILIO_AUTH_TOKEN": TOKEN,
-    }
-    people = tmp_path / "spring.csv"
-    people.write_text("to\n" + "".join(f"+1212555{number}\n" for number in range(1000, 1030)))
-    async with running(settings) as served:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "simulate-outbound", "--speed", "500"),
-            env=ours | told,
-            stdout=subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        assert b"people wait" in await process.stdout.readline()
-        one = await made(served, people)
-        await tell(served, "start", one)
-        last = json.loads((await tell(served, "watch", one, "--json")).splitlines()[-1])
-        process.send_signal(signal.SIGINT)
-        books, _ = await process.communicate()
-    assert (process.returncode, last["status"]) == (0, "completed")
-    assert sum(last["results"].values()) == 30
-    assert {"answered", "no_answer"} <= set(last["results"])
-    said = books.decode()
-    assert "30 calls were created" in said
-    assert "0 more than once" in said
