@@ -52,11 +52,13 @@ async def run(gateway: GatewayClient, asked: argparse.Namespace) -> int:
         err.print(f'"{name}" is on route {one["route"]} already: give this list another --name', markup=False)
         return 2
     if one["status"] in ("draft", "ready"):
-        if not await preview(gateway, one["id"]):
-            return 2
-        if not (asked.yes or agreed()):
-            return 1
-        await start(gateway, one["id"])
+        if await preview(gateway, one["id"]):
+            if not (asked.yes or agreed()):
+                return 1
+            await start(gateway, one["id"])
+        elif (await gateway.get(f"/campaigns/{one['id']}"))["campaign"]["status"] in ("draft", "ready"):
+            err.print("nobody on the list can be called")
+            return 2  # else another run has started it meanwhile, and there is nobody left to call
     return await follow(gateway, one["id"])
 
 
@@ -98,8 +100,9 @@ async def send(gateway: GatewayClient, path: Path, key: str, query: dict[str, st
 async def preview(gateway: GatewayClient, campaign: str) -> bool:
     """Tell what starting would do; False when nobody can be called."""
     told = (await gateway.post(f"/campaigns/{campaign}/preview", {}))["preview"]
+    if told["obstacle"]:
+        err.print(told["obstacle"], markup=False)
     if told["obstacle"] or not told["contacts"]:
-        err.print(told["obstacle"] or "nobody on the list can be called", markup=False)
         return False
     for arm in told["arms"]:
         out.print(f"arm {arm['arm']}, {arm['version']}: {arm['contacts']} contacts, {arm['share']:.1%}", markup=False)
