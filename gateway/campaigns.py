@@ -51,11 +51,12 @@ class Created:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
-    """How many contacts of a campaign are in each state, ended with each result, and where each arm's stand."""
+    """How many contacts of a campaign are in each state and ended with each result, altogether and of each arm."""
 
     states: Counter[str] = field(default_factory=Counter)
     results: Counter[str] = field(default_factory=Counter)
     arms: dict[str, Counter[str]] = field(default_factory=dict)
+    arm_results: dict[str, Counter[str]] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -187,6 +188,9 @@ class Campaigns:
                 told.results[result] += count
             if arm is not None:
                 told.arms.setdefault(arm, Counter())[state] += count
+                results = told.arm_results.setdefault(arm, Counter())
+                if result is not None:
+                    results[result] += count
         return told
 
     async def preview(self, one: Campaign) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The Python client of the HTTP API: what the command line, scripts and tests speak to a gateway with."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -24,6 +26,7 @@ _KINDS: Mapping[str, type[GatewayError]] = {
 }
 
 _PIECE_BYTES = 1 << 16
+_OVER = frozenset({"completed", "cancelled"})
 
 
 class GatewayClient:
@@ -65,16 +68,17 @@ class GatewayClient:
         sent: Callable[[int], None] = lambda _: None,
         *,
         key: str | None = None,
+        kind: str = "text/csv",
         **query: str,
     ) -> dict[str, Any]:
-        """POST a CSV file as it is read, however long it takes; ``sent`` is told how many bytes are on their way."""
+        """POST a file as it is read, however long it takes; ``sent`` is told how many bytes are on their way."""
 
         async def pieces() -> AsyncIterator[bytes]:
             while piece := file.read(_PIECE_BYTES):
                 yield piece
                 sent(file.tell())
 
-        headers = {"Content-Type": "text/csv"} | ({"Idempotency-Key": key} if key else {})
+        headers = {"Content-Type": kind} | ({"Idempotency-Key": key} if key else {})
         patience = aiohttp.ClientTimeout(total=None, sock_connect=60.0)
         return await self._ask("POST", path, params=query, data=pieces(), headers=headers, timeout=patience)
 
@@ -97,6 +101,31 @@ class GatewayClient:
             cursor = page["next"]
             if cursor is None:
                 return
+
+    async def follow(
+        self, campaign: str, *, every: float = 1.0, patience: float = 120.0
+    ) -> AsyncIterator[dict[str, Any]]:
+        """A campaign as it stands now and after every change, until it is over and its last call has ended.
+
+        It is asked for ``every`` so many seconds, and more rarely where a long list takes long to count. A gateway
+        that is away is waited for, up to ``patience`` seconds.
+        """
+        seen, heard = None, time.monotonic()
+        while True:
+            asked = time.monotonic()
+            try:
+                one: dict[str, Any] | None = (await self.get(f"/campaigns/{campaign}"))["campaign"]
+                heard = time.monotonic()
+            except Unavailable:
+                if time.monotonic() - heard > patience:
+                    raise
+                one = None
+            if one is not None and one != seen:
+                seen = one
+                yield one
+                if one["status"] in _OVER and not one["counts"]["dialling"]:
+                    return
+            await asyncio.sleep(max(every, 5 * (time.monotonic() - asked)))
 
     async def _ask(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
         if self._session is None:

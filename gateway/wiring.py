@@ -27,6 +27,7 @@ from gateway.notifier import Notifier, Receiver, open_notifier
 from gateway.placing import Allowed, Contacts
 from gateway.publishing import Author, Publishing, read_files, read_folders
 from gateway.settings import Settings, read_signing_key
+from gateway.storage.access import forget_requests
 from gateway.storage.attempts import Limits
 from gateway.storage.bootfile import BootFile
 from gateway.storage.callbook import call_of, events_of, open_calls
@@ -51,6 +52,7 @@ DRIFT_SECONDS = 60.0
 TIDY_SECONDS = 3600.0
 LEAD_SECONDS = 5.0
 NOTIFY_SECONDS = 1.0
+_DAY = 24 * 60 * 60 * 1000
 REFUSALS_TOLD = 5  # in a second: to say what is wrong with a forged request costs more than to answer a good one
 # A call whose end nobody told is asked about after ten minutes, and given up after a day.
 _ASK_AFTER = 10 * 60_000
@@ -209,9 +211,9 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(gateway))),
             asyncio.create_task(_every(DRIFT_SECONDS, lambda: look_for_drift(gateway))),
             asyncio.create_task(_every(LEAD_SECONDS, lambda: gateway.experiments.lead(_not_judged))),
-            asyncio.create_task(_every(TIDY_SECONDS, gateway.campaigns.tidy)),
             asyncio.create_task(_every(NOTIFY_SECONDS, notifier.step)),
             asyncio.create_task(_every(TIDY_SECONDS, notifier.tidy)),
+            asyncio.create_task(_every(TIDY_SECONDS, lambda: tidy(gateway))),
         ]
         if gateway.carrier is not None:
             owner = Owner(data / "dialer")
@@ -369,6 +371,14 @@ async def _mature(gateway: Gateway) -> None:
     async with gateway.database.write() as connection:
         for name in await lock_matured(connection, closed_before=now - window, now=now):
             _log.info("experiment_stopped", experiment=name)
+
+
+async def tidy(gateway: Gateway) -> None:
+    """Take away what processes left that ended in the middle of a request, and answers that were kept for a week."""
+    await gateway.campaigns.tidy()
+    now = gateway.wall()
+    async with gateway.database.write() as connection:
+        await forget_requests(connection, before=now - 7 * _DAY, unanswered_before=now - _DAY)
 
 
 async def sweep(gateway: Gateway) -> int:

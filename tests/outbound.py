@@ -1,6 +1,7 @@
 """A gateway that places calls, with a double of Twilio at the wire and a clock that is moved by hand."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -11,9 +12,22 @@ import pytest
 from aiohttp import web
 
 from gateway.dialer import Dialer, Owner
+from gateway.simulator.listen import listen
+from gateway.simulator.rest import RestPlan, RestSide
 from gateway.storage.attempts import Attempt, Held, Limits
 from gateway.wiring import wall_clock
-from tests.conftest import AGENTS, Running, listening, running, settings_for, write_files
+from tests.conftest import (
+    ACCOUNT,
+    ADMIN,
+    AGENTS,
+    TOKEN,
+    Running,
+    free_port,
+    listening,
+    running,
+    settings_for,
+    write_files,
+)
 
 ROUTE = """
 direction = "outbound"
@@ -161,3 +175,25 @@ async def outbound(tmp_path: Path, database_url: str) -> AsyncIterator[Outbound]
             )
             yield Outbound(twilio=double, served=served, dialer=dialer, clock=clock)
             owner.close()
+
+
+@asynccontextmanager
+async def simulated(
+    folder: Path, database_url: str, *, files: dict[str, str] | None = None, pace: int = 100, **plan: Any
+) -> AsyncIterator[tuple[Running, RestSide]]:
+    """A gateway that dials ``pace`` calls a second by itself, and the simulated Twilio that takes them."""
+    write_files(folder, files or AGENTS | {"routes/reminders.toml": ROUTE})
+    port = free_port()
+    settings = settings_for(
+        folder,
+        database_url,
+        GATEWAY_TWILIO__API_BASE_URL=f"http://127.0.0.1:{port}",
+        GATEWAY_OUTBOUND__ALLOWED_COUNTRIES='["US"]',
+        GATEWAY_OUTBOUND__WINDOW="always",
+        GATEWAY_OUTBOUND__CALLS_PER_SECOND=str(pace),
+        GATEWAY_OUTBOUND__MAX_CONCURRENT="100",
+    )
+    told: dict[str, Any] = {"agent_token": ADMIN, "rate": 1000.0, "speed": 500.0} | plan
+    side_plan = RestPlan(account=ACCOUNT, token=TOKEN, public_url=settings.server.public_url, **told)
+    async with listen(side_plan, port) as (side, _), running(settings) as served:
+        yield served, side

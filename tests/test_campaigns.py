@@ -4,9 +4,15 @@ import asyncio
 import json
 from collections import Counter
 from typing import Any
+from urllib.parse import urlsplit
 
+import structlog
+
+from gateway.storage.access import claim_request
 from gateway.storage.attempts import Attempt, Limits
+from gateway.storage.campaignbook import Loader
 from gateway.storage.campaigns import Campaign
+from gateway.wiring import tidy
 from tests.conftest import ADMIN, Answer
 from tests.outbound import TO, Outbound, outbound
 
@@ -63,6 +69,7 @@ async def test_a_campaign_goes_from_its_list_to_its_end(outbound: Outbound) -> N
     shown = await told(outbound, campaign)
     assert (shown["status"], shown["results"]) == ("completed", {"answered": 3})
     assert sum(arm["done"] for arm in shown["arms"].values()) == 3
+    assert sum(arm["answered"] for arm in shown["arm_results"].values()) == 3
     for person in await contacts(outbound, campaign):
         call = await outbound.told(person["call"])
         assert call["assignment"]["arm"] == person["assignment"]["arm"]
@@ -242,6 +249,58 @@ async def test_a_list_without_a_good_row_is_refused_and_leaves_nothing(outbound:
     assert answer.status == 422
     assert [problem["path"] for problem in answer.body["error"]["problems"]] == ["line 1", "line 2"]
     assert (await outbound.served.api("GET", "/campaigns")).body["campaigns"] == []
+
+
+async def test_a_list_that_breaks_off_leaves_nothing_and_is_no_fault_of_ours(outbound: Outbound) -> None:
+    async def there() -> list[Any]:
+        listed: list[Any] = (await outbound.served.api("GET", "/campaigns")).body["campaigns"]
+        return listed
+
+    with structlog.testing.capture_logs() as told:
+        address = urlsplit(outbound.served.url)
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        head = [
+            "POST /api/v1/campaigns?name=n&route=reminders HTTP/1.1",
+            f"Host: {address.netloc}",
+            f"Authorization: Bearer {ADMIN}",
+            "Content-Type: text/csv",
+            "Content-Length: 1000",
+            "Idempotency-Key: torn",
+        ]
+        writer.write(("\r\n".join(head) + f"\r\n\r\nto\n{TO}\n").encode())
+        while not await there():
+            await asyncio.sleep(0.01)
+        writer.close()
+        while await there():
+            await asyncio.sleep(0.01)
+    assert [event for event in told if event["log_level"] in ("warning", "error")] == []
+    body = {"name": "n", "route": "reminders", "contacts": [{"to": TO}]}
+    # The key is given back a moment after the list is taken away.
+    while (again := await outbound.served.api("POST", "/campaigns", body, Idempotency_Key="torn")).status == 409:
+        await asyncio.sleep(0.01)
+    assert again.status == 201
+
+
+async def test_what_a_dead_process_left_of_a_list_is_taken_away_and_its_key_is_free(outbound: Outbound) -> None:
+    gateway = outbound.served.gateway
+    body = {"name": "n", "route": "reminders", "contacts": [{"to": TO}]}
+    made = (await outbound.served.api("POST", "/campaigns", body, Idempotency_Key="whole")).body["campaign"]
+    left = Campaign("cmp_left", "n", "reminders", "loading", "", {}, "admin", 0, 0, gateway.wall())
+    await Loader(gateway.database).open(left)
+    async with gateway.database.write() as connection:
+        now = gateway.wall()
+        assert (
+            await claim_request(connection, gateway.database, author="admin", key="torn", request=b"", at=now) is None
+        )
+    outbound.pass_time(DAY - 60_000)
+    await tidy(gateway)
+    assert (await outbound.served.api("POST", "/campaigns", body, Idempotency_Key="torn")).status == 409
+    outbound.pass_time(120_000)
+    await tidy(gateway)
+    assert [one["id"] for one in (await outbound.served.api("GET", "/campaigns")).body["campaigns"]] == [made["id"]]
+    again = await outbound.served.api("POST", "/campaigns", body, Idempotency_Key="whole")
+    assert (again.body["campaign"]["id"], again.headers["Idempotent-Replayed"]) == (made["id"], "true")
+    assert (await outbound.served.api("POST", "/campaigns", body, Idempotency_Key="torn")).status == 201
 
 
 async def test_marketing_calls_only_who_agreed(outbound: Outbound) -> None:

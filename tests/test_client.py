@@ -75,3 +75,29 @@ async def test_whatever_else_answers_is_no_gateway(text: str) -> None:
 async def test_it_speaks_only_while_it_is_open() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         await GatewayClient(NOBODY, ADMIN).get("/routes")
+
+
+async def test_a_campaign_is_followed_through_a_restart_until_its_last_call_ends() -> None:
+    waiting = {"status": "running", "counts": {"dialling": 0, "waiting": 1}}
+    told = [
+        waiting,
+        waiting,
+        None,
+        waiting | {"status": "cancelled", "counts": {"dialling": 1}},
+        waiting | {"status": "cancelled"},
+    ]
+
+    async def show(request: web.Request) -> web.Response:
+        one = told.pop(0)
+        if one is None:
+            raise web.HTTPServiceUnavailable(text="restarting")
+        return web.json_response({"ok": True, "campaign": one})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/campaigns/cmp_1", show)
+    async with listening(app) as url, GatewayClient(url, ADMIN) as gateway:
+        seen = [(one["status"], one["counts"]["dialling"]) async for one in gateway.follow("cmp_1", every=0.01)]
+    assert seen == [("running", 0), ("cancelled", 1), ("cancelled", 0)]
+    async with GatewayClient(NOBODY, ADMIN) as gateway:
+        with pytest.raises(Unavailable):
+            [one async for one in gateway.follow("cmp_1", every=0.01, patience=0.05)]

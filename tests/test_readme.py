@@ -5,14 +5,17 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
 
 from gateway.cli import app
+from gateway.cli.campaigns import read_settings
 from gateway.http.api import ENDPOINTS
 from gateway.model import Snapshot
 from gateway.publishing import check, read_files, read_folders
+from gateway.terms import Again, Detection, Machine, Terms
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,6 +46,21 @@ def test_every_endpoint_is_documented(one: object) -> None:
     method, path = one.method, one.path  # type: ignore[attr-defined]
     short = "…/" + path.rpartition("/")[2]
     assert f"{method} {path}`" in text or f"{method} {path}`," in text or f"`{short}`" in text
+
+
+@pytest.mark.parametrize("name", [*Terms.model_fields, *get_args(Again), *get_args(Machine), *get_args(Detection)])
+def test_every_setting_of_a_campaign_is_documented(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs/reference/campaigns.md").read_text()
+
+
+@pytest.mark.parametrize("page", ["docs/how-to/first-campaign.md", "docs/reference/campaigns.md"])
+def test_every_command_of_a_campaign_that_is_shown_exists(page: str) -> None:
+    text = (ROOT / page).read_text()
+    shown = re.findall(r"gateway (campaign [a-z]+|serve|dialing [a-z]+)", text)
+    assert shown
+    assert {f"gateway {command}" for command in shown} <= set(verbs())
+    for pair in re.findall(r"-s '?([a-z_.]+=[^ '`\n]+)", text):
+        Terms.model_validate(read_settings([pair]))
 
 
 README = (ROOT / "README.md").read_text()

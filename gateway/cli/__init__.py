@@ -4,7 +4,18 @@ import sys
 
 import typer
 
-from gateway.cli import agents, calls, experiments, notifications, numbers, outbound, routes, running, tokens
+from gateway.cli import (
+    agents,
+    calls,
+    campaigns,
+    experiments,
+    notifications,
+    numbers,
+    outbound,
+    routes,
+    running,
+    tokens,
+)
 from gateway.cli.terminal import err
 from gateway.errors import GatewayError
 
@@ -23,6 +34,7 @@ for name, group in (
     ("routes", routes.group),
     ("agents", agents.group),
     ("calls", calls.group),
+    ("campaign", campaigns.group),
     ("experiments", experiments.group),
     ("numbers", numbers.group),
     ("dialing", outbound.dialing),

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 from rich.console import Console
@@ -49,8 +49,13 @@ def show(answer: Any, as_json: bool, *rows: list[str], head: tuple[str, ...] = (
 
 def upload(file: Path, path: str, *, key: str | None = None, **query: str) -> Any:
     """Send a CSV file to the gateway, with a bar that shows how far it is."""
-    with Progress(console=err, transient=True) as progress, file.open("rb") as opened:
-        size = file.stat().st_size
+    with file.open("rb") as opened:
+        return upload_from(opened, file.stat().st_size, path, key=key, **query)
+
+
+def upload_from(opened: BinaryIO, size: int, path: str, *, key: str | None = None, **query: str) -> Any:
+    """Send ``size`` bytes to the gateway, with a bar; ``kind`` among the query is what they are, CSV if absent."""
+    with Progress(console=err, transient=True) as progress:
         task = progress.add_task("sending", total=size)
 
         def sent(done: int) -> None:

@@ -93,6 +93,7 @@ async def drop_request(connection: AsyncConnection, *, author: str, key: str) ->
     await connection.execute(sa.delete(idempotency).where(idempotency.c.author == author, idempotency.c.key == key))
 
 
-async def forget_requests(connection: AsyncConnection, *, before: int) -> None:
-    """Forget answers that were kept long enough."""
-    await connection.execute(sa.delete(idempotency).where(idempotency.c.at < before))
+async def forget_requests(connection: AsyncConnection, *, before: int, unanswered_before: int) -> None:
+    """Forget answers that were kept long enough, and requests that were begun so long ago and never answered."""
+    given_up = sa.and_(idempotency.c.status.is_(None), idempotency.c.at < unanswered_before)
+    await connection.execute(sa.delete(idempotency).where((idempotency.c.at < before) | given_up))

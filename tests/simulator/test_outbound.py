@@ -1,55 +1,19 @@
 """Outbound calls from the API to their end, with the simulated Twilio at the other side of real HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from gateway.simulator.agent import Behaviour
 from gateway.simulator.callee import Callee, Placed
-from gateway.simulator.rest import RestFaults, RestPlan, RestSide
-from tests.conftest import ACCOUNT, ADMIN, AGENTS, TOKEN, Running, free_port, running, settings_for, write_files
-from tests.outbound import ROUTE
+from gateway.simulator.rest import RestFaults, RestSide
+from tests.conftest import Running
+from tests.outbound import simulated
 
 OVER = {"completed", "busy", "no-answer", "failed", "canceled"}
 MESSAGE = "This is Example & Sons; please call us back."
-
-
-@asynccontextmanager
-async def playing(tmp_path: Path, database_url: str, **plan: Any) -> AsyncIterator[tuple[Running, RestSide]]:
-    """A gateway that dials, and the Twilio that it dials with."""
-    write_files(tmp_path, AGENTS | {"routes/reminders.toml": ROUTE})
-    port = free_port()
-    settings = settings_for(
-        tmp_path,
-        database_url,
-        GATEWAY_TWILIO__API_BASE_URL=f"http://127.0.0.1:{port}",
-        GATEWAY_OUTBOUND__ALLOWED_COUNTRIES='["US"]',
-        GATEWAY_OUTBOUND__WINDOW="always",
-        GATEWAY_OUTBOUND__CALLS_PER_SECOND="100",
-        GATEWAY_OUTBOUND__MAX_CONCURRENT="100",
-    )
-    side = RestSide(
-        RestPlan(
-            account=ACCOUNT,
-            token=TOKEN,
-            public_url=settings.server.public_url,
-            agent_token=ADMIN,
-            rate=1000.0,
-            speed=500.0,
-            **plan,
-        )
-    )
-    runner = web.AppRunner(side.app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    async with running(settings) as served:
-        yield served, side
-    await runner.cleanup()
 
 
 def people(count: int) -> list[str]:
@@ -63,7 +27,7 @@ async def listed(served: Running) -> list[dict[str, Any]]:
 
 async def test_everybody_is_rung_once_and_followed_to_the_end(tmp_path: Path, database_url: str) -> None:
     faults, everybody = RestFaults(error_after=0.2, callbacks_lost=0.1), people(30)
-    async with playing(tmp_path, database_url, faults=faults) as (served, side):
+    async with simulated(tmp_path, database_url, faults=faults) as (served, side):
         for number in everybody:
             placed = await served.api("POST", "/calls", {"route": "reminders", "to": number})
             assert placed.status == 201
@@ -118,7 +82,7 @@ async def test_a_machine_is_not_left_to_the_agent(
     tmp_path: Path, database_url: str, settings: dict[str, str], verbs: list[str], said: list[str]
 ) -> None:
     endless = dict.fromkeys(("support@3", "support@4"), Behaviour(seconds=100_000.0))
-    async with playing(tmp_path, database_url, callee=Callee(machine=1.0), behaviours=endless) as (served, side):
+    async with simulated(tmp_path, database_url, callee=Callee(machine=1.0), behaviours=endless) as (served, side):
         call, entry = await placed(served, side, **settings)
         async with asyncio.timeout(20):
             while call["served"]["reason"] == "assigned":  # Twilio may tell of the end before it answers
@@ -135,7 +99,7 @@ async def test_a_machine_is_not_left_to_the_agent(
 async def test_the_agent_keeps_a_person_and_a_machine_that_it_may_speak_to(
     tmp_path: Path, database_url: str, policy: str, machine: float, detection: str
 ) -> None:
-    async with playing(tmp_path, database_url, callee=Callee(machine=machine)) as (served, side):
+    async with simulated(tmp_path, database_url, callee=Callee(machine=machine)) as (served, side):
         call, entry = await placed(served, side, machine=policy, detection=detection)
     assert entry.versions == [call["assignment"]["version"]] == [call["served"]["version"]]
     assert (entry.verbs, entry.said) == (["Connect", "Hangup"], [])
@@ -155,7 +119,7 @@ async def test_a_campaign_calls_machines_again_and_people_once(
     body = {"name": "spring", "route": "reminders", "contacts": contacts, "settings": settings}
     # They talk for seconds of ours, which leaves time to find out who answered.
     talks = dict.fromkeys(("support@3", "support@4"), Behaviour(seconds=1000.0))
-    async with playing(tmp_path, database_url, callees=callees, behaviours=talks) as (served, side):
+    async with simulated(tmp_path, database_url, callees=callees, behaviours=talks) as (served, side):
         campaign = (await served.api("POST", "/campaigns", body)).body["campaign"]["id"]
         assert (await served.api("POST", f"/campaigns/{campaign}/start")).status == 200
         async with asyncio.timeout(60):

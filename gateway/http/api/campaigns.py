@@ -198,7 +198,12 @@ async def _standing(ask: Ask) -> dict[str, Any]:
     one = await campaigns.find(ask.path["campaign"])
     standing: Standing = await campaigns.standing(one.id)
     counts = {state: standing.states[state] for state in ("waiting", "dialling", "done", "skipped")}
-    return _shown(one) | {"counts": counts, "results": dict(standing.results), "arms": _plain(standing.arms)}
+    return _shown(one) | {
+        "counts": counts,
+        "results": dict(standing.results),
+        "arms": _plain(standing.arms),
+        "arm_results": _plain(standing.arm_results),
+    }
 
 
 def _plain(arms: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:

@@ -169,9 +169,12 @@ class _Sent:
         self._hash = hashlib.sha256(raw)
 
     async def _hashed(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        async for chunk in stream:
-            self._hash.update(chunk)
-            yield chunk
+        try:
+            async for chunk in stream:
+                self._hash.update(chunk)
+                yield chunk
+        except (ConnectionError, web.RequestPayloadError) as error:
+            raise Malformed("the body broke off before its end") from error
 
     async def digest(self, one: Endpoint, request: web.Request) -> bytes:
         """The digest of the whole request; reads what nobody has read of a stream."""
