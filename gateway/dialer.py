@@ -282,11 +282,10 @@ class Dialer:
         now = self._wall()
         if now < since + SETTLE_MS * (one.looks + 1):
             return False
-        found = [
-            call
-            for call in await self._placer.find_calls(to=one.to_number, since=since - _SKEW_MS)
-            if call.from_ == one.from_number
-        ]
+        listed = await self._placer.find_calls(to=one.to_number, since=since - _SKEW_MS)
+        # The call of an attempt just before is no evidence of this one.
+        others = await self._outbox.bound([call.sid for call in listed])
+        found = [call for call in listed if call.from_ == one.from_number and call.sid not in others]
         if found:
             # One open attempt at a number makes the match: a second call there would be a stray.
             for stray in found[1:]:

@@ -187,12 +187,19 @@ def at_work(folder: Path, url: str, base_url: str, patch: str) -> Server:
 
 async def at_the_end(server: Server, url: str, campaigns: list[str], side: RestSide) -> Seen:
     """Wait until every campaign is completed and no attempt is open, and read all books."""
-    async with opened(url) as database, GatewayClient(server.url, ADMIN) as gateway, asyncio.timeout(90):
+    late = asyncio.get_running_loop().time() + 90
+    async with opened(url) as database, GatewayClient(server.url, ADMIN) as gateway:
         while True:
             running = (await gateway.get("/campaigns", status="running"))["campaigns"]
             found = await states(database)
             if not running and not {"planned", "intent", "unknown", "placed"} & set(found.values()):
                 break
+            if asyncio.get_running_loop().time() > late:
+                left = (
+                    [(await gateway.get(f"/campaigns/{one['id']}"))["campaign"]["counts"] for one in running],
+                    Counter(found.values()),
+                )
+                pytest.fail(f"somebody is forgotten: {left}")
             await asyncio.sleep(0.2)
         await side.settled()
         shown = [(await gateway.get(f"/campaigns/{name}"))["campaign"] for name in campaigns]
