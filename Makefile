@@ -56,8 +56,8 @@ bench: .venv/.tested  ## Time the voice webhook against its peers, and a hundred
 	$(BIN)/python -m tests.benchmarks.routes
 
 PIP_COMPILE := ../$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-options --no-header
-kill-test: .venv/.tested  ## Kill the server and the dialer, and cut the power, thirty times each
-	GATEWAY_KILLS=30 $(BIN)/pytest tests/campaigns
+kill-test: .venv/.tested  ## Kill the server and the dialer, and cut the power, thirty times each; load 100,000 contacts
+	GATEWAY_KILLS=30 GATEWAY_ROWS=100000 $(BIN)/pytest tests/campaigns
 
 lock: .venv/.tested  ## Renew the hash-locked requirement files
 	cd gateway && $(PIP_COMPILE) --extra postgres --build-deps-for editable --output-file ../requirements.lock ../pyproject.toml

@@ -1,4 +1,6 @@
-"""The demo: a gateway with a fresh database and a simulated Twilio beside it, shown in the terminal."""
+"""The demo: a gateway with a fresh database, and beside it a simulated Twilio with callers and a campaign, shown in
+the terminal.
+"""
 
 import asyncio
 import secrets
@@ -6,31 +8,37 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from gateway.client import GatewayClient
 from gateway.http.app import make_app
 from gateway.http.connection import Runner
 from gateway.http.console import SESSIONS
-from gateway.settings import Paths, load_settings
-from gateway.simulator import Behaviour, Faults, Ledger, Plan, simulate
-from gateway.simulator.table import Row, live_table
+from gateway.settings import load_settings
+from gateway.simulator import Behaviour, Callee, Faults, Ledger, Plan, RestPlan, listen, simulate
+from gateway.simulator.table import Progress, Row, live_table
 from gateway.wiring import Gateway, open_gateway
 
 ACCOUNT = "AC" + "d" * 32
+SPEED = 60.0
+"""Seconds of a call that pass in one of ours."""
+PEOPLE, DIALLED = 40, 4.0
+"""Contacts of the campaign, and calls a second of ours in which they are dialled."""
 _WINDOW = 1.0
 
 # So that there is something to find: the newer support version is better, and now and then an agent is away.
 BEHAVIOURS: Mapping[str, Behaviour] = {
     "support@3": Behaviour(success=0.62, seconds=140, transfers=0.15, refuses=0.01),
     "support@4": Behaviour(success=0.71, seconds=115, transfers=0.10, refuses=0.03),
+    "sales@2": Behaviour(success=0.42, seconds=180, transfers=0.2, sentiment=0.2),
     "sales@1": Behaviour(success=0.35, seconds=200, transfers=0.25, sentiment=0.1),
 }
 
@@ -41,26 +49,61 @@ async def demo(*, port: int, calls: int, rate: float, seed: int, console: Consol
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     with tempfile.TemporaryDirectory(prefix="gateway-demo-") as folder:
-        async with _serving(Path(folder), port) as (gateway, environ, link):
+        token, admin, url = secrets.token_hex(16), secrets.token_urlsafe(24), f"http://127.0.0.1:{port}"
+        people = RestPlan(
+            account=ACCOUNT,
+            token=token,
+            public_url=url,
+            agent_token=admin,
+            rate=DIALLED / SPEED,
+            speed=SPEED,
+            seed=seed,
+            callee=Callee(busy=0.15, no_answer=0.15, machine=0.05),
+            behaviours=BEHAVIOURS,
+        )
+        callers = Plan(
+            public_url=url,
+            account=ACCOUNT,
+            token=token,
+            numbers=(),
+            agent_token=admin,
+            calls=calls,
+            rate=rate,
+            speed=SPEED,
+            seed=seed,
+            behaviours=BEHAVIOURS,
+            faults=Faults(twice=0.05, callback_doubled=0.05, callback_lost=0.01),
+        )
+        async with listen(people) as (_, address), _serving(Path(folder), port, token, admin, address) as served:
+            gateway, link = served
             console.print(f"The console, signed in by this link once: {link}", soft_wrap=True)
-            return await _play(gateway, environ, stop, calls=calls, rate=rate, seed=seed, console=console)
+            callers = replace(callers, numbers=tuple(gateway.state.snapshot.numbers))
+            return await _play(gateway, callers, stop, console)
 
 
 @asynccontextmanager
-async def _serving(folder: Path, port: int) -> AsyncIterator[tuple[Gateway, Mapping[str, str], str]]:
+async def _serving(
+    folder: Path, port: int, token: str, admin: str, twilio: str
+) -> AsyncIterator[tuple[Gateway, str]]:
+    # The demo publishes too, and a copy keeps what it changes out of the operator's own files.
+    for place in (Path("routes"), Path("config/agents")):
+        if place.is_dir():
+            shutil.copytree(place, folder / place)
     environ = {
         "GATEWAY_SERVER__PORT": str(port),
         "GATEWAY_SERVER__PUBLIC_URL": f"http://127.0.0.1:{port}",
         "GATEWAY_DATABASE__URL": f"sqlite:///{folder}/gateway.db",
         "GATEWAY_PATHS__DATA": str(folder),
-        # Copies: what is changed in the console of a demo changes no file of the operator's.
-        "GATEWAY_PATHS__ROUTES": str(_copied(Paths().routes, folder / "routes")),
-        "GATEWAY_PATHS__AGENTS": str(_copied(Paths().agents, folder / "agents")),
-        "GATEWAY_AUTH__ADMIN_TOKEN": secrets.token_urlsafe(24),
+        "GATEWAY_PATHS__ROUTES": str(folder / "routes"),
+        "GATEWAY_PATHS__AGENTS": str(folder / "config/agents"),
+        "GATEWAY_AUTH__ADMIN_TOKEN": admin,
         # Nothing of a demo may reach Twilio itself, not even the question about a call whose end was lost.
-        "GATEWAY_TWILIO__API_BASE_URL": "http://127.0.0.1:9",
+        "GATEWAY_TWILIO__API_BASE_URL": twilio,
+        "GATEWAY_OUTBOUND__ALLOWED_COUNTRIES": '["US"]',
+        "GATEWAY_OUTBOUND__WINDOW": "always",
+        "GATEWAY_OUTBOUND__CALLS_PER_SECOND": str(DIALLED),
         "TWILIO_ACCOUNT_SID": ACCOUNT,
-        "TWILIO_AUTH_TOKEN": secrets.token_hex(16),
+        "TWILIO_AUTH_TOKEN": token,
     }
     blank = folder / "gateway.toml"
     blank.touch()
@@ -72,48 +115,24 @@ async def _serving(folder: Path, port: int) -> AsyncIterator[tuple[Gateway, Mapp
         await runner.setup()
         try:
             await web.TCPSite(runner, settings.server.host, port).start()
-            yield gateway, environ, f"{settings.server.public_url}/sign-in/{code}"
+            yield gateway, f"{settings.server.public_url}/sign-in/{code}"
         finally:
             await runner.cleanup()
 
 
-def _copied(source: Path, target: Path) -> Path:
-    if source.is_dir():
-        shutil.copytree(source, target)
-    return target
-
-
-async def _play(
-    gateway: Gateway,
-    environ: Mapping[str, str],
-    stop: asyncio.Event,
-    *,
-    calls: int,
-    rate: float,
-    seed: int,
-    console: Console,
-) -> Ledger:
-    url, began, ledger = gateway.settings.server.public_url, time.monotonic(), Ledger()
-    plan = Plan(
-        public_url=url,
-        account=ACCOUNT,
-        token=environ["TWILIO_AUTH_TOKEN"],
-        numbers=tuple(gateway.state.snapshot.numbers),
-        agent_token=environ["GATEWAY_AUTH__ADMIN_TOKEN"],
-        calls=calls,
-        rate=rate,
-        seed=seed,
-        behaviours=BEHAVIOURS,
-        faults=Faults(twice=0.05, callback_doubled=0.05, callback_lost=0.01),
-    )
-    simulation = asyncio.create_task(simulate(plan, ledger=ledger))
-    stopped = asyncio.create_task(stop.wait())
-    async with GatewayClient(url, environ["GATEWAY_AUTH__ADMIN_TOKEN"]) as client:
+async def _play(gateway: Gateway, plan: Plan, stop: asyncio.Event, console: Console) -> Ledger:
+    url, began, ledger = plan.public_url, time.monotonic(), Ledger()
+    async with GatewayClient(url, plan.agent_token) as client:
+        await _start_campaigns(client, gateway)
+        simulation = asyncio.create_task(simulate(plan, ledger=ledger))
+        stopped = asyncio.create_task(stop.wait())
         with Live(console=console, refresh_per_second=4) as live:
-            while not simulation.done() and not stopped.done():
-                live.update(await _table(client, ledger, url, began))
-                await asyncio.wait({simulation, stopped}, timeout=_WINDOW, return_when=asyncio.FIRST_COMPLETED)
-            live.update(await _table(client, ledger, url, began))
+            while not stopped.done():
+                campaigns = await _campaigns(client)
+                live.update(await _table(client, campaigns, ledger, url, began))
+                if simulation.done() and not any(one.status == "running" for one in campaigns):
+                    break
+                await asyncio.wait({stopped}, timeout=_WINDOW)
     console.print()
     for task in (simulation, stopped):
         task.cancel()
@@ -122,12 +141,49 @@ async def _play(
     return ledger
 
 
-async def _table(client: GatewayClient, ledger: Ledger, url: str, began: float) -> Any:
+async def _start_campaigns(client: GatewayClient, gateway: Gateway) -> None:
+    """Call some people on every outbound route, its test switched on; who is missed is called once more."""
+    settings = {"max_attempts": 2, "retry": {"busy": "5s", "no_answer": "10s"}}
+    for name, live in tuple(gateway.state.snapshot.routes.items()):
+        if live.route.direction == "outbound":
+            route = (await client.get(f"/routes/{name}"))["route"]
+            if "ab_test" in route["body"]:
+                body = route["body"] | {"ab_test": route["body"]["ab_test"] | {"enabled": True}}
+                await client.put(f"/routes/{name}", body, base=route["revision"])
+            wanted = {"name": name, "route": name, "contacts": _people(), "settings": settings}
+            made = (await client.post("/campaigns", wanted))["campaign"]
+            await client.post(f"/campaigns/{made['id']}/start", {})
+
+
+def _people() -> list[dict[str, Any]]:
+    names = ("Ada", "Kim", "Noor", "Sam")
+    return [
+        {"to": f"+1212555{1000 + place}", "variables": {"first_name": names[place % len(names)]}}
+        for place in range(PEOPLE)
+    ]
+
+
+async def _campaigns(client: GatewayClient) -> list[Progress]:
+    found = []
+    for listed in (await client.get("/campaigns"))["campaigns"]:
+        one = (await client.get(f"/campaigns/{listed['id']}"))["campaign"]
+        arms: dict[str, Any] = dict(one["arms"])
+        tried = sum(sum(counts.values()) for counts in arms.values())
+        if untried := one["contacts"] - tried:
+            arms[""] = {"waiting": untried}
+        found.append(Progress(name=one["name"], status=one["status"], arms=arms, results=one["results"]))
+    return found
+
+
+async def _table(
+    client: GatewayClient, campaigns: Sequence[Progress], ledger: Ledger, url: str, began: float
+) -> RenderableType:
     rows: list[Row] = []
     for experiment in (await client.get("/experiments"))["experiments"]:
         rows += _rows(experiment["route"], await client.get(f"/experiments/{experiment['id']}/results"))
     rows.sort(key=lambda row: (row.route, row.arm))
-    return live_table(rows, url=url, under_way=ledger.under_way, elapsed=int(time.monotonic() - began))
+    elapsed = int(time.monotonic() - began)
+    return live_table(rows, campaigns, url=url, under_way=ledger.under_way, elapsed=elapsed)
 
 
 def _rows(route: str, results: Mapping[str, Any]) -> list[Row]:

@@ -35,6 +35,8 @@ ABSENT_MS = 10 * 60_000
 ABSENT_LOOKS = 3
 # Our clock and Twilio's need not agree to the second.
 _SKEW_MS = 5_000
+# How long the calls that wait are taken as they were read.
+_FRESH_MS = 200
 # How long to leave alone an attempt that a rule holds back just now.
 _BACK_OFF_MS = 5_000
 # How long until Twilio is asked again for a call that it was too busy to take, or that never reached it.
@@ -144,22 +146,34 @@ class Dialer:
         Single calls and campaigns take turns, each with one call, until nothing is due or nothing is allowed.
         """
         sent = 0
-        lines: list[_Line] = [_Line("", self._next_single)]
-        lines += [_Line(one.id, partial(self._next_contact, one)) for one in await self._outbox.running()]
-        while lines:
-            for line in tuple(lines):
-                claimed = await line.next()
-                while isinstance(claimed, Held) and claimed.why == "pace":
-                    await self._sleep(max(0, (claimed.until or 0) - self._wall()) / 1000)
-                    claimed = await line.next()
-                if isinstance(claimed, Attempt):
-                    self._start(claimed)
-                    sent += 1
-                elif claimed is None or claimed.why in _FOR_THE_LINE:
-                    lines.remove(line)
-                elif claimed.why in _FOR_ALL:
-                    return sent
+        while lines := await self._lines():
+            # A long line at a slow pace must not hide who has come to wait meanwhile, or may be called again.
+            fresh = self._wall() + _FRESH_MS
+            while lines and self._wall() < fresh:
+                for line in tuple(lines):
+                    claimed = await self._claimed(line)
+                    if isinstance(claimed, Attempt):
+                        self._start(claimed)
+                        sent += 1
+                    elif claimed is None or claimed.why in _FOR_THE_LINE:
+                        lines.remove(line)
+                    elif claimed.why in _FOR_ALL:
+                        return sent
+            if not lines:
+                break
         return sent
+
+    async def _lines(self) -> list[_Line]:
+        campaigns = await self._outbox.running()
+        return [_Line("", self._next_single), *(_Line(one.id, partial(self._next_contact, one)) for one in campaigns)]
+
+    async def _claimed(self, line: _Line) -> Attempt | Held | None:
+        """The next call of a line, once the pace of all calls allows one."""
+        claimed = await line.next()
+        while isinstance(claimed, Held) and claimed.why == "pace":
+            await self._sleep(max(0, (claimed.until or 0) - self._wall()) / 1000)
+            claimed = await line.next()
+        return claimed
 
     # -- whose turn it is ----------------------------------------------------------------------------------
 
@@ -270,11 +284,10 @@ class Dialer:
         now = self._wall()
         if now < since + SETTLE_MS * (one.looks + 1):
             return False
-        found = [
-            call
-            for call in await self._placer.find_calls(to=one.to_number, since=since - _SKEW_MS)
-            if call.from_ == one.from_number
-        ]
+        listed = await self._placer.find_calls(to=one.to_number, since=since - _SKEW_MS)
+        # The call of an attempt just before is no evidence of this one.
+        others = await self._outbox.bound([call.sid for call in listed])
+        found = [call for call in listed if call.from_ == one.from_number and call.sid not in others]
         if found:
             # One open attempt at a number makes the match: a second call there would be a stray.
             for stray in found[1:]:

@@ -161,6 +161,19 @@ async def test_the_same_person_is_not_called_too_often_in_a_day(outbound: Outbou
     assert await outbound.dialer.step() == 1
 
 
+async def test_a_call_that_twilio_did_not_take_is_none_of_the_attempts_of_a_day(outbound: Outbound) -> None:
+    outbound.twilio.answers = ["429/20429"]
+    campaign = await create(outbound, [TO], retry={"busy": "1m"}, max_attempts=2, max_attempts_per_day=2)
+    await change(outbound, campaign, "start")
+    assert await outbound.dialer.step() == 1
+    for number in range(1, 3):
+        outbound.pass_time(61_000)
+        assert await outbound.dialer.step() == 1
+        await end(outbound, number, "busy")
+    (person,) = await contacts(outbound, campaign)
+    assert (person["state"], person["result"], person["attempts"]) == ("done", "busy", 2)
+
+
 async def test_nothing_is_sent_after_a_pause_and_calls_under_way_end(outbound: Outbound) -> None:
     campaign = await create(outbound, people(6), concurrency=2)
     await change(outbound, campaign, "start")

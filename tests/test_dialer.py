@@ -226,3 +226,20 @@ async def test_no_second_has_more_calls_than_the_pace(outbound: Outbound) -> Non
     assert len(sent) == 120
     assert max(sum(start <= at < start + 1000 for at in sent) for start in sent) == 2
     assert sent[-1] - sent[0] < 75_000
+
+
+async def test_the_call_of_an_attempt_just_before_is_no_evidence_of_the_next(outbound: Outbound) -> None:
+    first = await outbound.place()
+    await outbound.dialer.step()
+    outbound.twilio.listed = [outbound.twilio.sid(0)]
+    busy = {"CallSid": outbound.twilio.sid(0), "CallStatus": "busy", "SequenceNumber": "3"}
+    await outbound.served.ring(f"/twilio/status?call={first['id']}", **busy)
+    outbound.twilio.answers = ["500"]
+    second = await outbound.place()
+    await outbound.dialer.step()
+    for _ in range(12):
+        outbound.pass_time(SETTLE_MS + 1_000)
+        await outbound.dialer.reconcile()
+    assert await outbound.state(second["id"]) == "absent"
+    assert (await outbound.told(second["id"]))["sid"] is None
+    assert outbound.twilio.cancelled == []

@@ -29,6 +29,7 @@ app = typer.Typer(
 app.command("serve")(running.serve)
 app.command("demo")(running.demo)
 app.command("simulate")(running.simulate)
+app.command("twilio")(running.twilio)
 app.command("call")(outbound.place_call)
 for name, group in (
     ("routes", routes.group),

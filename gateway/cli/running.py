@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -70,14 +72,12 @@ def simulate(
     from gateway.simulator import simulate as play
 
     settings = settings_in(config)
-    token = settings.twilio.auth_token
-    if token is None or settings.twilio.account_sid is None:
-        raise Invalid("simulating needs twilio.account_sid and twilio.auth_token, as the gateway has them")
+    account, token = _account(settings)
     plan = Plan(
         public_url=settings.server.public_url,
         reach=f"http://127.0.0.1:{settings.server.port}",
-        account=settings.twilio.account_sid,
-        token=token.get_secret_value(),
+        account=account,
+        token=token,
         numbers=tuple(number),
         agent_token=os.environ.get("GATEWAY_TOKEN", ""),
         calls=calls_,
@@ -93,6 +93,71 @@ def simulate(
     out.print(table)
     errors = sum(len(entry.errors) for entry in ledger.calls.values())
     out.print(f"{len(ledger.calls)} calls, {errors} errors")
+
+
+def twilio(
+    port: Annotated[int, typer.Option(help="Where it listens, on loopback.")] = 4010,
+    busy: Annotated[float, typer.Option(min=0, max=1, help="Share of people who are busy.")] = 0.15,
+    no_answer: Annotated[float, typer.Option(min=0, max=1, help="Share who do not answer.")] = 0.2,
+    machine: Annotated[float, typer.Option(min=0, max=1, help="Share whose machine answers.")] = 0.1,
+    hang: Annotated[float, typer.Option(min=0, max=1, help="Share of calls created without an answer.")] = 0.0,
+    error: Annotated[float, typer.Option(min=0, max=1, help="Share created, and answered with 500.")] = 0.0,
+    too_many: Annotated[float, typer.Option(min=0, max=1, help="Share refused with 429.")] = 0.0,
+    lost: Annotated[float, typer.Option(min=0, max=1, help="Share of status callbacks that are lost.")] = 0.0,
+    rate: Annotated[float, typer.Option(min=0.001, help="Calls a second of ours that are dialled.")] = 1.0,
+    speed: Annotated[float, typer.Option(min=0.001, help="Seconds of a call that pass in one of ours.")] = 20.0,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same people.")] = 1,
+    config: Config = None,
+) -> None:
+    """Play Twilio's REST side, so that calls and campaigns can be tried without an account; Ctrl-C ends it.
+
+    Start the gateway of the same settings with twilio.api_base_url = "http://127.0.0.1:4010". Nobody is called.
+    """
+    from gateway.simulator import Callee, RestFaults, RestPlan, RestSide, listen
+
+    settings = settings_in(config)
+    account, token = _account(settings)
+    plan = RestPlan(
+        account=account,
+        token=token,
+        keys=_keys(settings),
+        public_url=settings.server.public_url,
+        reach=f"http://127.0.0.1:{settings.server.port}",
+        agent_token=os.environ.get("GATEWAY_TOKEN"),
+        rate=rate / speed,
+        speed=speed,
+        seed=seed,
+        callee=Callee(busy=busy, no_answer=no_answer, machine=machine),
+        faults=RestFaults(hang_after=hang, error_after=error, too_many=too_many, callbacks_lost=lost),
+    )
+
+    async def play() -> RestSide:
+        async with listen(plan, port) as (side, address):
+            stop = asyncio.Event()
+            for name in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(name, stop.set)
+            out.print(f'Twilio\'s REST side: twilio.api_base_url = "{address}"', highlight=False, markup=False)
+            await stop.wait()
+        return side
+
+    side = uvloop.run(play())
+    table = Table("ended as", "calls")
+    for status, count in sorted(Counter(entry.status for entry in side.entries).items()):
+        table.add_row(status, str(count))
+    out.print(table)
+    out.print(f"{side.creates} requests for a call, {len(side.entries)} calls, {len(side.rung)} people rung")
+
+
+def _account(settings: Settings) -> tuple[str, str]:
+    account, token = settings.twilio.account_sid, settings.twilio.auth_token
+    if token is None or account is None:
+        raise Invalid("simulating needs twilio.account_sid and twilio.auth_token, as the gateway has them")
+    return account, token.get_secret_value()
+
+
+def _keys(settings: Settings) -> dict[str, str]:
+    key, secret = settings.twilio.api_key_sid, settings.twilio.api_key_secret
+    return {key: secret.get_secret_value()} if key and secret else {}
 
 
 @database.command("migrate")

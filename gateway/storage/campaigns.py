@@ -182,9 +182,11 @@ def _look_at(
         return Never("suppressed", "the number must not be called")
     if why is not None:
         return Later(now + _BUSY_MS)
+    # What Twilio refused rang nobody, so it is none of the day's attempts.
     lately = connection.scalars(
         sa.select(attempt.c.intent_at)
         .where(attempt.c.to_number == person.to_number, attempt.c.intent_at > now - _DAY)
+        .where(attempt.c.state != "rejected")
         .order_by(attempt.c.intent_at.desc())
         .limit(one.terms.max_attempts_per_day)
     ).all()

@@ -3,7 +3,7 @@
 Nothing here waits in a queue or goes to a journal: without the database nothing is dialled.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
@@ -29,7 +29,7 @@ from gateway.storage.campaigns import (
 from gateway.storage.engine import DOWN, Connection, Database
 from gateway.storage.notices import add_notice
 from gateway.storage.rows import CallRow
-from gateway.storage.schema import attempt, audit, campaign, dialing, suppression
+from gateway.storage.schema import attempt, audit, call, campaign, dialing, suppression
 from gateway.storage.works import AppendEvent, RecordCall, Rules, Supersede
 
 _log = log.get("outbox")
@@ -102,6 +102,11 @@ class Outbox:
         """One attempt, or None."""
         found = await self._read(sa.select(attempt).where(attempt.c.id == name))
         return found[0] if found else None
+
+    async def bound(self, sids: Sequence[str]) -> set[str]:
+        """Which of these CallSids belong to a call that we know."""
+        async with self._database.read() as connection:
+            return set(await connection.scalars(sa.select(call.c.sid).where(call.c.sid.in_(sids))))
 
     async def claim(self, wanted: Attempt, *, owner: str, limits: Limits) -> Attempt | Held | None:
         """Claim a planned attempt; see ``attempts.claim``. What is returned as an attempt may be sent, once."""
