@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.metrics import METRICS, kind_of
+from gateway.metrics import METRICS, is_auxiliary, kind_of
 from gateway.storage.tallies import Cell, Count
 
 _CALLS = "served"  # the one measure that every analysed call has, from the moment it is assigned
@@ -51,6 +51,9 @@ def compare(tallies: Sequence[tuple[Cell, Count]], versions: Mapping[str, str]) 
     """The arms side by side; ``versions`` names the version of each arm, an arm without calls included."""
     cells: dict[str, dict[str, list[Count]]] = {arm: {} for arm in versions}
     for cell, count in tallies:
+        # The strata are parts of the same calls, and the auxiliary counts no metrics.
+        if cell.stratum or is_auxiliary(cell.metric):
+            continue
         cells.setdefault(cell.arm, {}).setdefault(cell.metric, []).append(count)
     results = []
     for arm in sorted(cells):

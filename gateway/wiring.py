@@ -22,6 +22,7 @@ from gateway.judges import open_judge
 from gateway.livestate import LiveState
 from gateway.log import Throttle
 from gateway.machines import Machines
+from gateway.metrics import REPEAT_MS
 from gateway.model import Event, Parameters, Target
 from gateway.notifier import Notifier, Receiver, open_notifier
 from gateway.placing import Allowed, Contacts
@@ -367,9 +368,10 @@ async def _mature(gateway: Gateway) -> None:
     while await gateway.ledger.mature() >= BATCH_LIMIT:
         await asyncio.sleep(0)
     now = gateway.wall()
-    window = gateway.settings.experiments.outcome_window * 1000
+    # The last measure to come is an outcome, or whether the caller has rung again.
+    longest = max(gateway.settings.experiments.outcome_window * 1000, REPEAT_MS + 2 * 60_000)
     async with gateway.database.write() as connection:
-        for name in await lock_matured(connection, closed_before=now - window, now=now):
+        for name in await lock_matured(connection, closed_before=now - longest, now=now):
             _log.info("experiment_stopped", experiment=name)
 
 

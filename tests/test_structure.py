@@ -33,6 +33,7 @@ FLOORS = {
     "gateway.contacts": 3,
     "gateway.terms": 3,
     "gateway.judges": 3,
+    "gateway.strata": 3,
     "gateway.switchboard": 4,
     "gateway.placing": 4,
     "gateway.machines": 4,
