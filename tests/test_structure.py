@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +114,24 @@ def test_sql_stays_in_storage(name: str) -> None:
 def test_only_three_rooms_know_twilio() -> None:
     knowing = {name for name, tree in MODULES.items() if any(one.split(".")[0] == "twilio" for one in imports(tree))}
     assert {name.split(".")[1] for name in knowing} == {"targets", "carrier", "simulator"}
+
+
+def test_only_the_statistics_know_scipy_and_of_it_the_special_functions() -> None:
+    used = {name: {one for one in imports(tree) if one.split(".")[0] == "scipy"} for name, tree in MODULES.items()}
+    assert {name.split(".")[1] for name, found in used.items() if found} == {"stats"}
+    assert set().union(*used.values()) == {"scipy.special"}
+
+
+@pytest.mark.parametrize("module", ["gateway.http.app", "gateway.wiring", "gateway.stats.moments"])
+def test_the_way_of_a_call_does_not_load_scipy(module: str) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", f"import sys, {module}; print('scipy' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT.parent,
+    )
+    assert said.stdout.strip() == "False"
 
 
 def test_pure_floors_do_no_io_and_read_no_clock() -> None:

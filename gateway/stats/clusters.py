@@ -77,16 +77,26 @@ class Clusters:
         return self.callers / (self.callers - 1) * self.residual_squares / self.n**2
 
 
+def _largest_variance(a: Clusters, b: Clusters) -> float:
+    """max(pooled, unpooled) variance of mean(B) - mean(A); the pooled one has the residual mean square of both
+    arms.
+    """
+    unpooled = a.variance_of_mean + b.variance_of_mean
+    residual = (a.residual_squares + b.residual_squares) / (a.callers + b.callers - 2)
+    return max(unpooled, residual * (a.callers / a.n**2 + b.callers / b.n**2))
+
+
 def cluster_difference(pairs: Sequence[tuple[Clusters, Clusters]]) -> Effect | None:
     """mean(B) - mean(A) per call with the callers' variance, stratified by epoch like `effect.difference`; n counts
     callers.
 
-    ``pairs`` holds (A, B) of each epoch. An epoch with fewer than two callers in an arm is left out; None when none
-    is left or nothing varies. Source: docs/explanation/statistics.md.
+    ``pairs`` holds (A, B) of each epoch. V_h = max(pooled, unpooled): with the arms' own variances alone a sticky 10%
+    arm has 8% false winners. An epoch with fewer than two callers in an arm is left out; None when none is left or
+    nothing varies. Source: docs/explanation/statistics.md.
     """
     cells = [(a.n * b.n / (a.n + b.n), a, b) for a, b in pairs if min(a.callers, b.callers) > 1]
     weight = sum(w for w, _, _ in cells)
-    variance = sum(w * w * (a.variance_of_mean + b.variance_of_mean) for w, a, b in cells)
+    variance = sum(w * w * _largest_variance(a, b) for w, a, b in cells)
     if not variance > 0:
         return None
     return Effect(

@@ -1,4 +1,4 @@
-"""Experiments without any difference, looked at after every call: how often each rule finds a winner that is not there.
+"""Experiments without any difference, looked at after every call: how often each rule finds a winner.
 
 The draws are seeded, so the counts are exact; the naive test's counts prove that the measurement can fail.
 """

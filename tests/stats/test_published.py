@@ -1,4 +1,4 @@
-"""Every numeric case of stats_cases.json, most with a value that somebody else published, through the project's functions."""
+"""Every numeric case of stats_cases.json, most with a published value, through the project's functions."""
 
 import json
 import math
@@ -138,7 +138,12 @@ def _(given: Inputs) -> dict[str, Any]:
 def _(given: Inputs) -> dict[str, Any]:
     a, b = moments(given["A"]), moments(given["B"])
     gap = known(effect.unpooled_difference(a, b))
-    return {"diff": gap.value, "se": gap.se, "p": known(means.welch(a, b)).p, **ends(known(means.welch_interval(a, b)))}
+    return {
+        "diff": gap.value,
+        "se": gap.se,
+        "p": known(means.welch(a, b)).p,
+        **ends(known(means.welch_interval(a, b))),
+    }
 
 
 @computes("relative_lift_delta_growthbook", "relative_lift_binomial_growthbook")
@@ -317,11 +322,10 @@ def _(given: Inputs) -> dict[str, Any]:
 
 @computes("mh_risk_difference_tolbutamide")
 def _(given: Inputs) -> dict[str, Any]:
-    rows = [
-        (Rate(n=n2, successes=x2), Rate(n=n1, successes=x1)) for x1, n1, x2, n2 in given["strata_(x1,n1,x2,n2)"]
-    ]
-    common, odds = known(strata.mantel_haenszel_difference(rows)), known(
-        strata.mantel_haenszel_odds_ratio(rows, alpha=0.1)
+    rows = [(Rate(n=n2, successes=x2), Rate(n=n1, successes=x1)) for x1, n1, x2, n2 in given["strata_(x1,n1,x2,n2)"]]
+    common, odds = (
+        known(strata.mantel_haenszel_difference(rows)),
+        known(strata.mantel_haenszel_odds_ratio(rows, alpha=0.1)),
     )
     crude = known(effect.difference([(total(a for a, _ in rows), total(b for _, b in rows))]))
     return {
