@@ -40,6 +40,7 @@ FLOORS = {
     "gateway.dialer": 5,
     "gateway.campaigns": 5,
     "gateway.livestate": 5,
+    "gateway.judging": 5,
     "gateway.wiring": 6,
     "gateway.http": 7,
     "gateway.client": 7,

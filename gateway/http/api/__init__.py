@@ -1,12 +1,13 @@
 """The HTTP API under ``/api/v1``: one file per noun, one function per endpoint, one table of all of them."""
 
-from gateway.http.api import agents, audit, calls, campaigns, experiments, numbers, outbound, routes, tokens
+from gateway.http.api import agents, audit, calls, campaigns, experiments, numbers, outbound, results, routes, tokens
 from gateway.http.api.endpoint import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *agents.ENDPOINTS,
     *routes.ENDPOINTS,
     *experiments.ENDPOINTS,
+    *results.ENDPOINTS,
     *calls.ENDPOINTS,
     *numbers.ENDPOINTS,
     *tokens.ENDPOINTS,
