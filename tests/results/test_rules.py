@@ -61,20 +61,20 @@ def test_1_of_callers_that_stick_the_callers_are_counted() -> None:
 
 def test_3_a_broken_arm_raises_the_alarm_long_before_the_gate() -> None:
     tallies = Tallies()
-    tallies.calls("a", outcomes(21, 30))
-    tallies.calls("b", outcomes(3, 30))
+    tallies.calls("a", outcomes(35, 50))
+    tallies.calls("b", outcomes(5, 50))
     evaluation = tallies.evaluate(study(), days=1)
     assert found(evaluation)[3] == (
         "ALARM",
-        "B does harm: completion 10.0% against 70.0% after 60 calls; pausing is advised",
+        "B does harm: completion 10.0% against 70.0% after 100 calls; pausing is advised",
     )
     assert (evaluation.harm, evaluation.verdict.state, evaluation.verdict.arm) == (True, "harm", "b")
 
 
 def test_3_an_arm_that_is_much_better_does_no_harm() -> None:
     tallies = Tallies()
-    tallies.calls("a", outcomes(3, 30))
-    tallies.calls("b", outcomes(21, 30))
+    tallies.calls("a", outcomes(5, 50))
+    tallies.calls("b", outcomes(35, 50))
     assert not tallies.evaluate(study(), days=1).harm
 
 
