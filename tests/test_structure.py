@@ -41,6 +41,7 @@ FLOORS = {
     "gateway.campaigns": 5,
     "gateway.livestate": 5,
     "gateway.judging": 5,
+    "gateway.selftest": 5,
     "gateway.wiring": 6,
     "gateway.http": 7,
     "gateway.client": 7,
