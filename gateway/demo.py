@@ -100,7 +100,8 @@ async def _play(
                 live.update(await _table(client, ledger, url, began))
                 await asyncio.wait({simulation, stopped}, timeout=_WINDOW, return_when=asyncio.FIRST_COMPLETED)
             live.update(await _table(client, ledger, url, began))
-    console.print()
+        console.print()
+        await _tell(client, console)
     for task in (simulation, stopped):
         task.cancel()
     with suppress(asyncio.CancelledError):
@@ -114,6 +115,16 @@ async def _table(client: GatewayClient, ledger: Ledger, url: str, began: float) 
         rows += _rows(experiment["route"], await client.get(f"/experiments/{experiment['id']}/results"))
     rows.sort(key=lambda row: (row.route, row.arm))
     return live_table(rows, url=url, under_way=ledger.under_way, elapsed=int(time.monotonic() - began))
+
+
+async def _tell(client: GatewayClient, console: Console) -> None:
+    """What the calls came to: each test's verdict, and the health checks that found something."""
+    for experiment in (await client.get("/experiments"))["experiments"]:
+        results = await client.get(f"/experiments/{experiment['id']}/results")
+        console.print(f"[bold]{experiment['id']}[/bold]  {results['verdict']['text']}", highlight=False)
+        for one in results["health"]:
+            if one["status"] not in ("ok", "info"):
+                console.print(f"  [dim]{one['status']}: {one['text']}[/dim]", highlight=False)
 
 
 def _rows(route: str, results: Mapping[str, Any]) -> list[Row]:

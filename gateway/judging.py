@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from gateway.errors import NotFound
 from gateway.results.study import Study, study_of
 from gateway.storage.engine import Connection, Database
-from gateway.storage.readings import Remembered, mark_of, put_evaluation, put_readings, read_readings
+from gateway.storage.readings import (
+    Remembered,
+    last_evaluation,
+    mark_of,
+    put_evaluation,
+    put_readings,
+    read_readings,
+)
 from gateway.storage.revisions import list_experiments
 from gateway.storage.tallies import Cell, Count, read_tallies
 
@@ -34,6 +41,23 @@ async def judge(database: Database, experiment: str, now: int) -> "Evaluation":
         await put_readings(connection, database, experiment, memory)
         await put_evaluation(connection, database, experiment, at=now, mark=mark, body=shown)
     return evaluation
+
+
+async def judge_again(database: Database, experiment: str, now: int) -> "Evaluation | None":
+    """Judge an experiment whose sums, epochs or status have changed since it was last judged; None for another."""
+    async with database.read() as connection:
+        last = await last_evaluation(connection, experiment)
+        if last is not None and last["mark"] == await mark_of(connection, experiment):
+            return None
+    return await judge(database, experiment, now)
+
+
+async def why_blocked(database: Database, experiment: str) -> str | None:
+    """Why an experiment's numbers cannot be trusted, as it was last judged; None where they can."""
+    async with database.read() as connection:
+        last = await last_evaluation(connection, experiment)
+    verdict = last["body"]["verdict"] if last is not None else {}
+    return verdict["text"] if verdict.get("state") == "blocked" else None
 
 
 async def look(connection: Connection, experiment: str, now: int) -> "tuple[Evaluation, dict[str, Any]]":

@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import NotFound
-from gateway.judging import judge, look
+from gateway.judging import judge, judge_again, look, why_blocked
 from gateway.storage.engine import Database
-from gateway.storage.readings import changed, last_evaluation, read_readings
+from gateway.storage.readings import (
+    Remembered,
+    changed,
+    last_evaluation,
+    put_evaluation,
+    put_readings,
+    read_readings,
+)
 from tests.conftest import Running, running, settings_for, write_files
 
 DAY = 86_400_000
@@ -50,16 +57,25 @@ async def test_what_was_judged_is_remembered_and_looking_changes_nothing(served:
         kept = await last_evaluation(connection, "support-1")
         memory = await read_readings(connection, "support-1")
     assert kept is not None
+    assert await why_blocked(database, "support-1") is None
     assert kept["body"]["metrics"] == shown["metrics"]
     assert memory["b", "success"].p == evaluation.evidence.primary["b"].p
+    assert await judge_again(database, "support-1", served.gateway.wall()) is None
     await feed(served, [(True, True)])
     async with database.read() as connection:
         assert set(await changed(connection)) == {"support-1", "sales-1"}
+    assert await judge_again(database, "support-1", served.gateway.wall()) is not None
+
+
+async def test_a_blocked_verdict_says_why_to_whoever_would_apply_it(database: Database) -> None:
+    body = {"verdict": {"state": "blocked", "text": "No verdict: the split differs from the plan."}}
+    async with database.write() as connection:
+        await put_evaluation(connection, database, "support-1", at=DAY, mark="1", body=body)
+    assert await why_blocked(database, "support-1") == "No verdict: the split differs from the plan."
+    assert await why_blocked(database, "sales-1") is None
 
 
 async def test_a_p_value_never_rises_whoever_writes_last(database: Database) -> None:
-    from gateway.storage.readings import Remembered, put_readings
-
     first = Remembered(p=0.01, crossed_at=5, crossed_n=900, crossed_up=True, low=None, high=0.2)
     later = Remembered(p=0.2, crossed_at=None, crossed_n=None, crossed_up=None, low=0.0, high=0.1)
     for one in (first, later):

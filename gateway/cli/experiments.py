@@ -2,7 +2,7 @@
 
 import typer
 
-from gateway.cli.terminal import AsJson, ask, show
+from gateway.cli.terminal import AsJson, ask, out, show
 
 group = typer.Typer(no_args_is_help=True, help="See how the versions of a test compare.")
 
@@ -34,3 +34,8 @@ def show_results(experiment: str, as_json: AsJson = False) -> None:
     ]
     head = ("arm", "version", "calls", "served", "mean seconds", "completion", "transfers")
     show(answer, as_json, *rows, head=head, title=experiment)
+    if not as_json:
+        out.print(answer["verdict"]["text"], highlight=False)
+        for one in answer["health"]:
+            if one["status"] != "ok":
+                out.print(f"  {one['status']}: {one['text']}", highlight=False)
