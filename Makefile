@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format bench lock clean kill-test
+.PHONY: help install demo test check lint format bench bench-results lock clean kill-test
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ bench: .venv/.tested  ## Time the voice webhook against its peers, and a hundred
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/benchmarks/requirements.lock
 	$(BIN)/python -m tests.benchmarks
 	$(BIN)/python -m tests.benchmarks.routes
+
+bench-results: .venv/.tested  ## Time results and a full recount at up to a million calls
+	$(BIN)/python -m tests.benchmarks.results
 
 PIP_COMPILE := ../$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-options --no-header
 kill-test: .venv/.tested  ## Kill the server and the dialer, and cut the power, thirty times each

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal
 
-from gateway.metrics import Facts
+from gateway.metrics import CAP_SECONDS, Facts
 from gateway.model import Event
 
 # Twilio's words, in the order in which a call can pass through them.
@@ -106,14 +106,27 @@ def derive(first_status: str, events: Iterable[Event]) -> State:
     )
 
 
-def facts(state: State, outcome: Mapping[str, Any], *, assigned_arm: str | None, served_arm: str | None) -> Facts:
-    """What the metrics may read of a call."""
+def facts(
+    state: State,
+    outcome: Mapping[str, Any],
+    *,
+    assigned_arm: str | None,
+    served_arm: str | None,
+    cap_seconds: int = CAP_SECONDS,
+    rang_again: bool | None = None,
+) -> Facts:
+    """What the metrics may read of a call.
+
+    ``cap_seconds`` is what its length counts for at most; ``rang_again`` is None while the caller still may.
+    """
     return Facts(
         ended=state.ended,
         answered=state.answered,
         served_as_assigned=assigned_arm == served_arm,
         agent_failed=state.agent_failed,
         duration_seconds=state.duration_seconds,
+        cap_seconds=cap_seconds,
+        rang_again=rang_again,
         transfer_requested=state.transfer_requested,
         outcome=outcome,
     )

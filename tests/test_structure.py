@@ -32,6 +32,7 @@ FLOORS = {
     "gateway.callee": 3,
     "gateway.contacts": 3,
     "gateway.terms": 3,
+    "gateway.strata": 3,
     "gateway.switchboard": 4,
     "gateway.placing": 4,
     "gateway.results": 4,

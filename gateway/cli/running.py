@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 import uvloop
+from rich.progress import Progress
 from rich.table import Table
 
 from gateway import log
-from gateway.cli.terminal import out
+from gateway.cli.terminal import err, out
 from gateway.errors import Invalid
 from gateway.settings import Settings, load_settings
 
@@ -110,3 +111,44 @@ def migrate_database(config: Config = None) -> None:
 
     before, after = asyncio.run(work())
     out.print(f"schema {after}" if before == after else f"migrated from {before or 'nothing'} to {after}")
+
+
+@database.command("recount")
+def recount_database(
+    experiment: Annotated[
+        str | None, typer.Argument(help="One experiment; by default all whose results are not locked.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only compare; ends with 1 when something differs.")] = False,
+    config: Config = None,
+) -> None:
+    """Count experiments anew from their calls, and correct what is kept; the gateway may run meanwhile."""
+    from gateway.storage.engine import Database
+    from gateway.storage.recounting import Recount, recount
+
+    url = settings_in(config, insecure_dev=True).database.url.get_secret_value()
+
+    async def work(progress: Progress) -> Recount:
+        task = progress.add_task("counting", total=None)
+
+        def told(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        database = Database(url)
+        try:
+            return await recount(database, name=experiment, repair=not check, progress=told)
+        finally:
+            await database.close()
+
+    with Progress(console=err, transient=True) as progress:
+        found = asyncio.run(work(progress))
+    for line in found.examples:
+        out.print(line, highlight=False, markup=False)
+    if found.good:
+        out.print(f"{found.calls} calls: everything is as they say")
+        return
+    done = "differ" if check else "were corrected"
+    out.print(
+        f"{found.calls} calls: {found.tallies} cells, {found.sums} sums, {found.clusters} callers' counts {done}"
+    )
+    if check:
+        raise typer.Exit(1)

@@ -67,6 +67,10 @@ def _weight(weight: Any) -> Any:
 
 
 def _metric(name: str) -> str:
+    if name.startswith(FIELD_PREFIX) and "=" in name:
+        raise ValueError(
+            f"{name} is one value of a distribution, not a metric: let the agent report it as true or false"
+        )
     if name in METRICS or (name.startswith(FIELD_PREFIX) and name != FIELD_PREFIX):
         return name
     near = difflib.get_close_matches(name, METRICS, n=1)

@@ -3,24 +3,22 @@
 First writer wins throughout: an insert that meets a standing row changes nothing, and what stands is read back.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.calls import PLACED, SUPERSEDED, State, derive, facts, merge_outcome, reported
+from gateway.calls import PLACED, SUPERSEDED, State, derive, merge_outcome, reported
 from gateway.decide import Remembered
-from gateway.metrics import read_measures
 from gateway.model import Event
 from gateway.storage.attempts import bind_sid, close_attempts, suppress
 from gateway.storage.bulk import Many, Newcomers
 from gateway.storage.callbook import named
 from gateway.storage.campaigns import end_contacts
+from gateway.storage.counting import Counting, CountStatements, Told, repeat_due, rung_before
 from gateway.storage.engine import Database
 from gateway.storage.rows import CallRow, event_in, row_in
-from gateway.storage.schema import call, call_event, experiment, outcome, sticky
-from gateway.storage.tallies import MERGED, MILLISECONDS_PER_DAY, Cell, Changes, Count, merge_statement
+from gateway.storage.schema import call, call_event, outcome, sticky
 from gateway.storage.works import AppendEvent, MatureCalls, PutOutcome, RecordCall, Remember, Rules, Supersede, Work
 
 # What a voice webhook writes; the columns behind it are null by default.
@@ -38,7 +36,7 @@ class Statements:
         self.insert_call = Newcomers(database, call, CallRow._fields[_FIRST], ("id",))
         self.insert_event = Newcomers(database, call_event, Event.__slots__, ("call", "key"))
         self.insert_sticky = database.insert(sticky).on_conflict_do_nothing().returning(sticky.c.unit)
-        self.merge_tally = Many(database, merge_statement(database), MERGED)
+        self.counting = CountStatements(database)
         put = database.insert(outcome)
         self.put_outcome = put.on_conflict_do_update(
             index_elements=[outcome.c.call],
@@ -61,7 +59,7 @@ class Batch:
         self._statements = statements
         self._rules = rules
         self._now = now
-        self._changes = Changes()
+        self._counting = Counting(connection, statements.counting)
         # The calls to derive anew, and the new rows of their outcomes.
         self._touched: dict[str, None] = {}
         self._outcomes: dict[str, dict[str, Any]] = {}
@@ -75,9 +73,7 @@ class Batch:
         answered = {kind: iter(write(self, kinds[kind])) for kind, write in _IN_ORDER.items() if kind in kinds}
         if self._touched:
             self._settle()
-        merges = self._changes.merges()
-        if merges:
-            self._statements.merge_tally(self._connection, merges)
+        self._counting.write()
         return [next(answered[type(work)]) for work in works]
 
     # -- each kind of work ---------------------------------------------------------------------------------
@@ -105,11 +101,11 @@ class Batch:
         rows = [tuple(row)[_FIRST] for row in wanted.values()]
         late = [name for (name,) in self._statements.insert_call(self._connection, rows)]
         fresh = [row for row in wanted.values() if row.id not in late] if late else wanted.values()
-        served = Counter(_cell(row, "served") for row in fresh if row.analysed)
-        for cell, count in served.items():
-            self._changes.merge(cell, Count(n=count, mean=1.0))
-        # The events of a journalled call may have come before it.
-        self._touched.update((row.id, None) for row in fresh if row.journalled)
+        self._counting.record(row for row in fresh if row.analysed)
+        for row in fresh:
+            # The events of a journalled call may have come before it; calls that it repeats may be counted.
+            if row.journalled:
+                self._touched.update(dict.fromkeys((row.id, *rung_before(self._connection, row))))
         if late:
             found = self._connection.execute(sa.select(call).where(call.c.id.in_(late)))
             standing = {row.id: row_in(row) for row in found}
@@ -156,7 +152,7 @@ class Batch:
         self._outcomes[known.id] = old | {
             "body": merge_outcome(old["body"], work.body),
             "updated_at": self._now,
-            "counted": not self._locked([known.experiment]),
+            "counted": not self._counting.locked(known.experiment),
         }
         self._touched[known.id] = None
         if work.body.get("opt_out"):
@@ -180,12 +176,10 @@ class Batch:
         for work in works:
             query = sa.select(call).where(call.c.id == work.call, call.c.analysed).with_for_update()
             found = self._connection.execute(query).first()
-            if found is not None and not self._locked([found.experiment]):
-                row = row_in(found)
-                for metric, value in (row.counted if row.counted is not None else {"served": 1.0}).items():
-                    self._changes.remove(_cell(row, metric), value)
-                changed = sa.update(call).where(call.c.id == row.id)
-                self._connection.execute(changed.values(analysed=False, counted=None))
+            if found is not None and not self._counting.locked(found.experiment):
+                self._counting.take_back(row_in(found))
+                changed = sa.update(call).where(call.c.id == found.id)
+                self._connection.execute(changed.values(analysed=False, counted=None, strata=None))
         told = [Event(call=w.call, key="superseded", kind=SUPERSEDED, at=w.at, data={"by": w.by}) for w in works]
         self._append(told)
         return [None] * len(works)
@@ -202,63 +196,41 @@ class Batch:
         if self._outcomes:
             self._connection.execute(self._statements.put_outcome, list(self._outcomes.values()))
         events: dict[str, list[Event]] = {}
-        for told in self._connection.execute(sa.select(call_event).where(call_event.c.call.in_(ids))):
-            events.setdefault(told.call, []).append(event_in(told))
+        for event in self._connection.execute(sa.select(call_event).where(call_event.c.call.in_(ids))):
+            events.setdefault(event.call, []).append(event_in(event))
         stored = self._connection.execute(sa.select(outcome).where(outcome.c.call.in_(ids)))
         bodies = {row.call: row.body for row in stored}
-        locked = self._locked({row.experiment for row in rows})
-        updates: list[tuple[Any, ...]] = []
-        over: dict[str, tuple[CallRow, str | None]] = {}
+        told: list[Told] = []
         for row in rows:
             body = bodies.get(row.id, {})
             state = derive(_announced(row), events.get(row.id, ()))
-            new = self._derived(row, state, body)
-            if row.analysed and row.experiment not in locked:
-                new = new._replace(counted=self._count(row, new, state, body))
-            updates.append((*tuple(new)[_LATER], new.id))
-            if new.direction == "outbound" and new.ended_at is not None:
-                over[new.id] = new, state.answered_by
-        self._statements.update_call(self._connection, updates)
+            told.append(Told(row, self._derived(row, state, body), state, body))
+        settled = self._counting.count(told)
+        self._statements.update_call(self._connection, [(*tuple(row)[_LATER], row.id) for row in settled])
+        over = {
+            row.id: (row, one.state.answered_by)
+            for row, one in zip(settled, told, strict=True)
+            if row.direction == "outbound" and row.ended_at is not None
+        }
         if over:
             closed = close_attempts(self._connection, over)
             end_contacts(self._connection, [over[name] for name in closed], self._now)
 
-    def _locked(self, names: Iterable[str | None]) -> set[str]:
-        """Which of these experiments have locked their results."""
-        asked = [name for name in names if name is not None]
-        if not asked:
-            return set()
-        query = sa.select(experiment.c.id).where(experiment.c.id.in_(asked), experiment.c.locked_at.is_not(None))
-        return set(self._connection.scalars(query))
-
     def _derived(self, row: CallRow, state: State, body: Mapping[str, Any]) -> CallRow:
         closes = state.ended_at + self._rules.window if state.ended_at is not None else None
         mature = row.mature or bool(body.get("final")) or (closes is not None and closes <= self._now)
+        due = repeat_due(row) if mature else closes
         row = row._replace(
             status=state.status,
             answered_at=state.answered_at,
             ended_at=state.ended_at,
             duration_seconds=state.duration_seconds,
             mature=mature,
-            mature_at=None if mature else closes,
+            mature_at=None if due is not None and mature and due <= self._now else due,
         )
         if state.served is None:
             return row
         return row._replace(**{f"served_{name}": state.served[name] for name in ("by", "arm", "version", "reason")})
-
-    def _count(self, row: CallRow, new: CallRow, state: State, body: Mapping[str, Any]) -> dict[str, float]:
-        old = row.counted if row.counted is not None else {"served": 1.0}
-        known = facts(state, body, assigned_arm=row.arm, served_arm=new.served_arm)
-        measures = read_measures(known, mature=new.mature)
-        for metric in old.keys() | measures.keys():
-            before, after = old.get(metric), measures.get(metric)
-            if before == after:
-                continue
-            if after is not None:
-                self._changes.add(_cell(row, metric), after)
-            if before is not None:
-                self._changes.remove(_cell(row, metric), before)
-        return measures
 
 
 _IN_ORDER: Mapping[type[Work], Any] = {
@@ -274,9 +246,3 @@ _IN_ORDER: Mapping[type[Work], Any] = {
 def _announced(row: CallRow) -> str:
     """What the call was announced with: a final status was derived, and is derived again."""
     return "planned" if row.direction == "outbound" else "ringing"
-
-
-def _cell(row: CallRow, metric: str) -> Cell:
-    """Where a measure of an analysed call is counted."""
-    day = row.received_at // MILLISECONDS_PER_DAY
-    return Cell(row.experiment or "", row.epoch or 0, day, "", row.arm or "", metric)

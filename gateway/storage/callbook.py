@@ -76,13 +76,6 @@ async def open_calls(connection: AsyncConnection, *, before: int, limit: int) ->
     return [row_in(row) for row in rows]
 
 
-async def counted_calls(connection: AsyncConnection, experiment: str) -> list[dict[str, Any]]:
-    """What each analysed call of an experiment contributed to the tallies; for a full recount."""
-    columns = (call.c.id, call.c.epoch, call.c.arm, call.c.received_at, call.c.counted)
-    rows = await connection.execute(sa.select(*columns).where(call.c.experiment == experiment, call.c.analysed))
-    return [dict(row._mapping) for row in rows]
-
-
 def named(name: str) -> sa.ColumnElement[bool]:
     """Finds a call by our id or by Twilio's CallSid; spelled so that the partial index on the Sid is used."""
     return sa.or_(call.c.id == name, sa.and_(call.c.sid == name, call.c.sid != call.c.id))

@@ -1,6 +1,6 @@
 """A call's row and the values it stands for, both ways."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gateway.model import Assignment, Call, Direction, Event, Reason, Served, ServedBy, ServedReason, Unit
@@ -44,6 +44,7 @@ class CallRow(NamedTuple):
     mature: bool = False
     mature_at: int | None = None
     counted: Mapping[str, float] | None = None
+    strata: Sequence[str] | None = None
     seq: int | None = None
 
 

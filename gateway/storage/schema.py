@@ -140,10 +140,11 @@ call = sa.Table(
     sa.Column("ended_at", sa.BigInteger),
     sa.Column("duration_seconds", sa.Integer),
     sa.Column("mature", sa.Boolean, nullable=False),
-    sa.Column("mature_at", sa.BigInteger),  # when it will be, once it has ended
+    sa.Column("mature_at", sa.BigInteger),  # when time alone will next change what counts of it, once it has ended
     sa.Column("counted", _Json),  # what of this call stands in the tallies: metric -> value
+    sa.Column("strata", _Json),  # the strata it stands in too; null while it is counted as a whole only
 )
-sa.Index("call_from", call.c.from_number, call.c.seq)
+sa.Index("call_from", call.c.from_number, call.c.received_at)
 sa.Index(
     "call_sid",
     call.c.sid,
@@ -211,6 +212,45 @@ tally = sa.Table(
     sa.Column("n", sa.BigInteger, nullable=False),
     sa.Column("mean", sa.Double, nullable=False),
     sa.Column("m2", sa.Double, nullable=False),
+)
+
+# One caller's calls in an arm: how many were measured, and the sum of what was. ``unit`` is a keyed hash of the
+# number, or of the call's id for a caller who withholds it.
+cluster = sa.Table(
+    "cluster",
+    metadata,
+    sa.Column("experiment", sa.Text, primary_key=True),
+    sa.Column("unit", sa.LargeBinary, primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True),
+    sa.Column("metric", sa.Text, primary_key=True),
+    sa.Column("arm", sa.Text, primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Column("y", sa.Double, nullable=False),
+)
+
+# What the variance by caller needs of an arm's clusters: how many, and the sums of n, y, n², y² and n·y over them.
+cluster_sum = sa.Table(
+    "cluster_sum",
+    metadata,
+    sa.Column("experiment", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True),
+    sa.Column("arm", sa.Text, primary_key=True),
+    sa.Column("metric", sa.Text, primary_key=True),
+    sa.Column("k", sa.BigInteger, nullable=False),
+    sa.Column("sn", sa.Double, nullable=False),
+    sa.Column("sy", sa.Double, nullable=False),
+    sa.Column("snn", sa.Double, nullable=False),
+    sa.Column("syy", sa.Double, nullable=False),
+    sa.Column("sny", sa.Double, nullable=False),
+)
+
+# Which values of a text are told apart in an experiment: the first ones seen, whatever becomes of their calls.
+category = sa.Table(
+    "category",
+    metadata,
+    sa.Column("experiment", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, primary_key=True),
 )
 
 # What is remembered of a comparison from one evaluation to the next; p only ever falls.

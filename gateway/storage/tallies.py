@@ -1,20 +1,30 @@
 """The running counts that results are read from: one cell per experiment, epoch, day, stratum, arm and metric."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.metrics import is_auxiliary
 from gateway.storage.engine import Database
+from gateway.storage.rows import CallRow
 from gateway.storage.schema import tally
+from gateway.strata import hour_of
 
 MILLISECONDS_PER_DAY = 86_400_000
+ALL_DAYS = 0
+SERVED: Mapping[str, float] = {"served": 1.0}
+"""What of a call is counted the moment that it is recorded."""
 
 
 class Cell(NamedTuple):
-    """Where a measure is counted; ``day`` is the UTC day on which the call came in."""
+    """Where a measure is counted.
+
+    Metrics of the whole (stratum "") are counted by ``day``, the UTC day on which the call came in. Strata and the
+    auxiliary counts are not: they stand at ``ALL_DAYS``, so that their number does not grow with time.
+    """
 
     experiment: str
     epoch: int
@@ -37,6 +47,37 @@ class Count:
         n = self.n + 1
         mean = self.mean + (value - self.mean) / n
         return Count(n=n, mean=mean, m2=self.m2 + (value - self.mean) * (value - mean))
+
+    def merge(self, other: "Count") -> "Count":
+        """Together with others, or without them when their n is negative (Chan, Golub and LeVeque 1979)."""
+        n = self.n + other.n
+        if n == 0:
+            return Count()
+        apart = other.mean - self.mean
+        m2 = self.m2 + other.m2 + apart * apart * self.n * other.n / n
+        return Count(n=n, mean=self.mean + apart * other.n / n, m2=m2)
+
+
+def cell_of(row: CallRow, metric: str) -> Cell:
+    """Where a measure of an analysed call is counted as a part of the whole."""
+    day = ALL_DAYS if is_auxiliary(metric) else row.received_at // MILLISECONDS_PER_DAY
+    return Cell(row.experiment or "", row.epoch or 0, day, "", row.arm or "", metric)
+
+
+def stands_in(row: CallRow) -> Iterator[tuple[Cell, float]]:
+    """Every cell that an analysed call is counted in, by what its row says, and with which value."""
+    counted = SERVED if row.counted is None else row.counted
+    for metric, value in counted.items():
+        yield cell_of(row, metric), value
+    if row.strata is None:
+        return
+    strata = [Cell(row.experiment or "", row.epoch or 0, ALL_DAYS, name, row.arm or "", "") for name in row.strata]
+    for metric, value in counted.items():
+        if metric == "served":
+            yield cell_of(row, metric)._replace(day=ALL_DAYS, stratum=hour_of(row.received_at)), value
+        if not is_auxiliary(metric):
+            for cell in strata:
+                yield cell._replace(metric=metric), value
 
 
 class Changes:
@@ -106,13 +147,3 @@ async def read_tallies(connection: AsyncConnection, experiment: str) -> list[tup
         )
         for row in rows
     ]
-
-
-def recount(readings: Iterable[tuple[Cell, Mapping[str, float]]]) -> dict[Cell, Count]:
-    """The tallies anew from what each call says it contributed; for comparing and rebuilding."""
-    cells: dict[Cell, Count] = {}
-    for where, measures in readings:
-        for metric, value in measures.items():
-            cell = where._replace(metric=metric)
-            cells[cell] = cells.get(cell, Count()).add(value)
-    return cells

@@ -10,10 +10,10 @@ from tests.conftest import ADMIN, Running
 
 
 async def gateway(
-    served: Running | None, *words: str, folder: Path | None = None, token: str = ADMIN
+    served: Running | None, *words: str, folder: Path | None = None, token: str = ADMIN, **environment: str
 ) -> tuple[int, str]:
     """Run one command; its exit code and everything it printed."""
-    environ = {"PATH": os.environ["PATH"], "COLUMNS": "200", "NO_COLOR": "1"}
+    environ = {"PATH": os.environ["PATH"], "COLUMNS": "200", "NO_COLOR": "1", **environment}
     if served is not None:
         environ |= {"GATEWAY_URL": served.url, "GATEWAY_TOKEN": token}
     process = await asyncio.create_subprocess_exec(

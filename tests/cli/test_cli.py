@@ -88,3 +88,22 @@ async def test_serve_refuses_to_start_unsafe_and_stops_cleanly(tmp_path: Path) -
         assert await process.wait() == 0
     assert b"stopped" in rest
     assert b"Traceback" not in rest
+
+
+async def test_a_recount_compares_and_repairs_while_the_gateway_runs(served: Running, tmp_path: Path) -> None:
+    url = served.gateway.settings.database.url.get_secret_value()
+    for _ in range(3):
+        await served.ring()
+    config = tmp_path / "recount.toml"
+    config.write_text('[database]\nurl = "env:RECOUNTED"\n')
+    recount = ("db", "recount", "--config", str(config))
+    code, said = await gateway(None, *recount, "--check", RECOUNTED=url)
+    assert (code, "3 calls: everything is as they say" in said) == (0, True)
+    async with served.gateway.database.write() as connection:
+        await connection.exec_driver_sql("UPDATE tally SET n = n + 7")
+    code, said = await gateway(None, *recount, "--check", RECOUNTED=url)
+    assert (code, "served in support-1" in said, "differ" in said) == (1, True, True)
+    code, said = await gateway(None, *recount, "support-1", RECOUNTED=url)
+    assert (code, "were corrected" in said) == (0, True)
+    code, said = await gateway(None, *recount, "--check", RECOUNTED=url)
+    assert (code, "everything is as they say" in said) == (0, True)
