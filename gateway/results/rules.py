@@ -118,6 +118,8 @@ def _changed(e: Evidence) -> Found:
     if e.study.changed_arms:
         names = listed([arm.upper() for arm in e.study.changed_arms])
         yield f"what {names} runs was changed while calls came in: a new epoch began and the verdict is exploratory"
+    if e.study.amended:
+        yield "the plan was edited after the first call: the verdict is exploratory"
 
 
 def _reweighted(e: Evidence) -> Found:

@@ -75,7 +75,10 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
-    """An experiment as its comparison sees it; times are Unix milliseconds."""
+    """An experiment as its comparison sees it; times are Unix milliseconds.
+
+    ``amended`` is True when its plan was edited after the first call.
+    """
 
     id: str
     unit: str
@@ -84,6 +87,7 @@ class Study:
     plan: Plan
     epochs: tuple[Epoch, ...]
     closed_at: int | None = None
+    amended: bool = False
 
     @property
     def sticky(self) -> bool:
@@ -109,6 +113,11 @@ class Study:
         """The version that the arm named last."""
         names = [epoch.served[arm][0] for epoch in self.epochs if arm in epoch.served]
         return names[-1] if names else ""
+
+    @property
+    def exploratory(self) -> bool:
+        """Whether there was no plan, or it did not hold."""
+        return not self.plan.planned or self.amended or bool(self.changed_arms)
 
     @property
     def changed_arms(self) -> tuple[str, ...]:
@@ -169,8 +178,9 @@ def study_of(row: Mapping[str, Any]) -> Study:
         id=row["id"],
         unit=row["unit"],
         status=row["status"],
-        opened_at=row["opened_at"],
+        opened_at=row.get("starts_at") or row["opened_at"],
         closed_at=row.get("closed_at"),
+        amended=bool(row.get("amended")),
         plan=read_plan(row.get("record") or row.get("plan")),
         epochs=tuple(_epoch(one) for one in row["epochs"]),
     )

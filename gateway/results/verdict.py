@@ -39,7 +39,7 @@ class Verdict:
 
 def verdict(evidence: Evidence, findings: Sequence[Finding]) -> Verdict:
     """The word on the whole experiment: a block or harm first, then the most useful word on an arm."""
-    exploratory = not evidence.study.plan.planned or bool(evidence.study.changed_arms)
+    exploratory = evidence.study.exploratory
     blocks = [one.text for one in findings if one.level == "BLOCK"]
     if blocks:
         text = f"No verdict: {'; '.join(blocks)}."

@@ -1,6 +1,7 @@
 """Every rule finds what it is for, and nothing where all is well."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,12 @@ def test_5_an_arm_that_was_changed_makes_the_verdict_exploratory() -> None:
     assert "what B runs was changed" in found(evaluation)[5][1]
     assert evaluation.verdict.exploratory
     assert 6 not in found(evaluation)
+
+
+def test_5_a_plan_that_was_edited_makes_the_verdict_exploratory() -> None:
+    evaluation = healthy().evaluate(replace(study(), amended=True))
+    assert "the plan was edited" in found(evaluation)[5][1]
+    assert evaluation.verdict.exploratory
 
 
 def test_a_test_without_a_plan_is_exploratory() -> None:
