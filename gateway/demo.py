@@ -133,7 +133,8 @@ async def _play(gateway: Gateway, plan: Plan, stop: asyncio.Event, console: Cons
                 if simulation.done() and not any(one.status == "running" for one in campaigns):
                     break
                 await asyncio.wait({stopped}, timeout=_WINDOW)
-    console.print()
+        console.print()
+        await _tell(client, console)
     for task in (simulation, stopped):
         task.cancel()
     with suppress(asyncio.CancelledError):
@@ -179,11 +180,26 @@ async def _table(
     client: GatewayClient, campaigns: Sequence[Progress], ledger: Ledger, url: str, began: float
 ) -> RenderableType:
     rows: list[Row] = []
-    for experiment in (await client.get("/experiments"))["experiments"]:
+    for experiment in await _tests(client):
         rows += _rows(experiment["route"], await client.get(f"/experiments/{experiment['id']}/results"))
     rows.sort(key=lambda row: (row.route, row.arm))
     elapsed = int(time.monotonic() - began)
     return live_table(rows, campaigns, url=url, under_way=ledger.under_way, elapsed=elapsed)
+
+
+async def _tests(client: GatewayClient) -> list[dict[str, Any]]:
+    """The experiments that were ever started."""
+    return [one for one in (await client.get("/experiments"))["experiments"] if one["status"] != "draft"]
+
+
+async def _tell(client: GatewayClient, console: Console) -> None:
+    """What the calls came to: each test's verdict, and the health checks that found something."""
+    for experiment in await _tests(client):
+        results = await client.get(f"/experiments/{experiment['id']}/results")
+        console.print(f"[bold]{experiment['id']}[/bold]  {results['verdict']['text']}", highlight=False)
+        for one in results["health"]:
+            if one["status"] not in ("ok", "info"):
+                console.print(f"  [dim]{one['status']}: {one['text']}[/dim]", highlight=False)
 
 
 def _rows(route: str, results: Mapping[str, Any]) -> list[Row]:

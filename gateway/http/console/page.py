@@ -79,8 +79,8 @@ class View:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Do an endpoint of the API as whoever is signed in; raises what it raises."""
-        return await perform(
+        """Do an endpoint of the API, but none that streams a file, as whoever is signed in; raises what it raises."""
+        answer = await perform(
             one,
             gateway=self.gateway,
             caller=self.caller,
@@ -91,6 +91,9 @@ class View:
             forget_tokens=self.request.app[DOORKEEPER].forget,
             door="console",
         )
+        if not isinstance(answer, Answer):
+            raise TypeError(f"{one.path} answers with a file")
+        return answer
 
     async def ask(self, one: Endpoint, **given: Any) -> dict[str, Any]:
         """The body of an endpoint's answer."""
