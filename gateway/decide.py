@@ -49,9 +49,9 @@ def drawn(route: Route, place: int) -> Arm:
     raise ValueError(f'route "{route.name}" has no arm at bucket {place}')
 
 
-def memory_key(experiment: Experiment, caller: str) -> bytes:
-    """Under which name a sticky caller is remembered: a keyed hash, so that no number is kept for it."""
-    return blake2b(caller.encode(), key=experiment.salt, digest_size=16, person=b"sticky").digest()
+def memory_key(salt: bytes, caller: str) -> bytes:
+    """Under which name a caller is known in the experiment of that salt: a keyed hash, so that no number is kept."""
+    return blake2b(caller.encode(), key=salt, digest_size=16, person=b"sticky").digest()
 
 
 def wants_memory(live: LiveRoute, call: Call) -> bool:

@@ -289,7 +289,7 @@ class Switchboard:
         wanted = Remember(
             experiment=live.experiment.id,
             memory=live.experiment.memory,
-            unit=memory_key(live.experiment, call.other),
+            unit=memory_key(live.experiment.salt, call.other),
             arm=fresh.arm,
             epoch=fresh.epoch,
         )

@@ -15,6 +15,7 @@ from gateway.calls import FETCHED, FINAL, GIVEN_UP
 from gateway.campaigns import Campaigns
 from gateway.carrier.client import Carrier, open_carrier
 from gateway.carrier.signature import Keyring, Verifier
+from gateway.datacare import DataCare
 from gateway.dialer import Dialer, Owner
 from gateway.errors import Invalid, Problem, Unavailable
 from gateway.experiments import Experiments
@@ -97,6 +98,7 @@ class Gateway:
     outbox: Outbox
     contacts: Contacts
     campaigns: Campaigns
+    care: DataCare
     wall: Callable[[], int]
     analysis: Analysis | None = None
     dialling: asyncio.Task[None] | None = None
@@ -180,6 +182,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
                 rate=settings.outbound.calls_per_second,
                 wall=wall,
             ),
+            care=DataCare(database=database, ledger=ledger, state=state, rules=rules, settings=settings, wall=wall),
             wall=wall,
         )
         migrated = await _migrate(gateway)
@@ -196,6 +199,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             asyncio.create_task(_every(DRIFT_SECONDS, lambda: look_for_drift(gateway))),
             asyncio.create_task(_every(LEAD_SECONDS, lambda: gateway.experiments.lead(_not_judged))),
             asyncio.create_task(_every(TIDY_SECONDS, gateway.campaigns.tidy)),
+            asyncio.create_task(_every(TIDY_SECONDS, gateway.care.retain)),
         ]
         if gateway.carrier is not None:
             owner = Owner(data / "dialer")

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from gateway.cli import agents, calls, experiments, numbers, outbound, routes, running, tokens
+from gateway.cli import agents, calls, datacare, experiments, numbers, outbound, routes, running, tokens
 from gateway.cli.terminal import err
 from gateway.errors import GatewayError
 
@@ -19,6 +19,8 @@ app.command("serve")(running.serve)
 app.command("demo")(running.demo)
 app.command("simulate")(running.simulate)
 app.command("call")(outbound.place_call)
+app.command("erase")(datacare.erase)
+running.database.command("backup")(datacare.back_up)
 for name, group in (
     ("routes", routes.group),
     ("agents", agents.group),

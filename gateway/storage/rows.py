@@ -45,6 +45,7 @@ class CallRow(NamedTuple):
     mature_at: int | None = None
     counted: Mapping[str, float] | None = None
     seq: int | None = None
+    sealed_at: int | None = None
 
 
 def row_of(call: Call, route: str | None, assignment: Assignment | None, served: Served) -> CallRow:

@@ -1,6 +1,6 @@
 """The HTTP API under ``/api/v1``: one file per noun, one function per endpoint, one table of all of them."""
 
-from gateway.http.api import agents, audit, calls, campaigns, experiments, numbers, outbound, routes, tokens
+from gateway.http.api import agents, audit, calls, campaigns, datacare, experiments, numbers, outbound, routes, tokens
 from gateway.http.api.endpoint import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -13,4 +13,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *outbound.ENDPOINTS,
     *campaigns.ENDPOINTS,
     *audit.ENDPOINTS,
+    *datacare.ENDPOINTS,
 )
