@@ -190,12 +190,9 @@ class DataCare:
             name = f"gateway-{moment}-{secrets.token_hex(2)}.db"
             path = self._backups / name
             try:
-                size = await asyncio.to_thread(copy_database, self._file, path)
+                size = await asyncio.to_thread(_copy_alone, self._file, path)
             except OSError as error:
                 raise Unavailable(f"the copy could not be written: {error}") from error
-            for old in self._backups.glob("gateway-*.db"):
-                if old != path:
-                    old.unlink(missing_ok=True)
             _log.info("backed_up", file=name, bytes=size)
             return Backup(name=name, path=path, bytes=size)
 
@@ -209,6 +206,15 @@ class DataCare:
     @property
     def _backups(self) -> Path:
         return self.settings.paths.data / "backups"
+
+
+def _copy_alone(source: Path, target: Path) -> int:
+    """Copy the database, and delete the copies before it."""
+    size = copy_database(source, target)
+    for old in target.parent.glob("gateway-*.db"):
+        if old != target:
+            old.unlink(missing_ok=True)
+    return size
 
 
 def _files_with(mention: Mention, folders: Iterable[Path], own: set[Path]) -> list[str]:

@@ -1,7 +1,8 @@
-"""A person is erased, to the last byte; what is old is deleted; the database is copied while it serves, and restored."""
+"""A person is erased, to the last byte; what is old is deleted; the database is copied while it serves."""
 
 import asyncio
 import random
+import re
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from gateway.client import GatewayClient
 from gateway.errors import Unavailable
 from gateway.settings import Settings
-from gateway.storage import backup
+from gateway.storage.retention import delete_events
 from gateway.storage.schema import metadata
 from gateway.wiring import Gateway
 from tests.conftest import ADMIN, FILES, Answer, Running, running, settings_for, write_files
@@ -317,6 +318,29 @@ async def test_what_is_old_is_deleted_once_a_day_and_reports_stay_true(keeping: 
     assert (await told(served, "CA3"))["status"] == "completed"
 
 
+async def test_what_a_contact_brought_goes_with_the_events(outbound: Outbound) -> None:
+    served, database = outbound.served, outbound.served.gateway.database
+    people = [{"to": to, "timezone": "America/New_York", "variables": {"first_name": "Ada"}} for to in (WHO, OTHER)]
+    list_ = {"name": "spring", "route": "reminders", "contacts": people}
+    campaign = (await served.api("POST", "/campaigns", list_)).body["campaign"]["id"]
+    await served.api("POST", f"/campaigns/{campaign}/start", {})
+    await outbound.dialer.step()
+    ended, open_ = (re.findall("out_[0-9a-f]+", form["StatusCallback"])[0] for form in outbound.twilio.created)
+    await end(served, ended, sid=outbound.twilio.sid(0))
+    outbound.pass_time(2 * DAY)
+    await served.gateway.ledger.mature()
+    now = outbound.clock()
+    assert sum([count async for count in delete_events(database, before=now - DAY, now=now)]) == 2
+    variables = {}
+    for call in (ended, open_):
+        attempt = await served.gateway.outbox.attempt(call)
+        assert attempt is not None
+        variables[call] = attempt.variables
+    assert variables == {ended: {}, open_: {"first_name": "Ada"}}
+    contacts = (await served.api("GET", f"/campaigns/{campaign}/contacts")).body["contacts"]
+    assert sorted(len(one["variables"]) for one in contacts) == [0, 1]
+
+
 async def test_without_the_settings_nothing_is_deleted(served: Running) -> None:
     assert await served.gateway.care.retain() is None
 
@@ -385,7 +409,8 @@ async def test_only_the_newest_copy_is_kept_and_only_one_is_made_at_a_time(
         assert (settings.paths.data / "backups" / last).stat().st_mode & 0o077 == 0
         for name in ("gateway-20260101T000000Z-aaaa.db", "..%2Fgateway.db", "x"):
             assert (await served.api("GET", f"/backups/{name}")).status == 404
-        monkeypatch.setattr(backup.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 0))
+        usage = shutil.disk_usage(tmp_path)._replace(free=0)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
         refused = await served.api("POST", "/backup", {})
         assert (refused.status, "no room" in refused.body["error"]["message"]) == (503, True)
         async with GatewayClient(served.url, ADMIN) as client:
