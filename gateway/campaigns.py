@@ -17,12 +17,12 @@ from gateway.csvfile import BadRow
 from gateway.errors import Conflict, Invalid, NotFound, Problem
 from gateway.model import LiveRoute
 from gateway.placing import Contacts
+from gateway.storage.attempts import suppressed_among
 from gateway.storage.campaignbook import (
     Loader,
     all_contacts,
     campaign_named,
     count_contacts,
-    suppressed_among,
     unfinished,
 )
 from gateway.storage.campaigns import Campaign, ContactRow, set_status, told_of
@@ -201,7 +201,8 @@ class Campaigns:
             look.hours, look.live = self._contacts.hours(one.terms), self._contacts.route_of(one.route)
             async for people in all_contacts(self._database, one.id):
                 async with self._database.read() as connection:
-                    suppressed = await suppressed_among(connection, [person.to_number for person in people])
+                    numbers = [person.to_number for person in people]
+                    suppressed = await connection.run_sync(suppressed_among, numbers)
                 await asyncio.to_thread(look.at, people, suppressed)
         if obstacle is None and look.callable and one.status == "draft":
             await self._database.transact(lambda c: set_status(c, self._database, one.id, was=("draft",), to="ready"))

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
@@ -27,6 +28,8 @@ _KINDS: Mapping[str, type[GatewayError]] = {
 
 _PIECE_BYTES = 1 << 16
 _OVER = frozenset({"completed", "cancelled"})
+# However long the other side is at work, or a file on its way.
+_PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=60.0)
 
 
 class GatewayClient:
@@ -57,9 +60,13 @@ class GatewayClient:
         wanted = {name: str(value) for name, value in query.items() if value is not None}
         return await self._ask("GET", path, params=wanted)
 
-    async def post(self, path: str, body: Mapping[str, Any], *, key: str | None = None) -> dict[str, Any]:
-        """POST a body; ``key`` is an Idempotency-Key."""
-        return await self._ask("POST", path, json=dict(body), headers={"Idempotency-Key": key} if key else None)
+    async def post(
+        self, path: str, body: Mapping[str, Any], *, key: str | None = None, patient: bool = False
+    ) -> dict[str, Any]:
+        """POST a body; ``key`` is an Idempotency-Key, ``patient`` waits for the answer however long it takes."""
+        headers = {"Idempotency-Key": key} if key else None
+        timeout = _PATIENCE if patient else self._timeout
+        return await self._ask("POST", path, json=dict(body), headers=headers, timeout=timeout)
 
     async def upload(
         self,
@@ -79,8 +86,16 @@ class GatewayClient:
                 sent(file.tell())
 
         headers = {"Content-Type": kind} | ({"Idempotency-Key": key} if key else {})
-        patience = aiohttp.ClientTimeout(total=None, sock_connect=60.0)
-        return await self._ask("POST", path, params=query, data=pieces(), headers=headers, timeout=patience)
+        return await self._ask("POST", path, params=query, data=pieces(), headers=headers, timeout=_PATIENCE)
+
+    async def download(self, path: str, file: BinaryIO, got: Callable[[int], None] = lambda _: None) -> None:
+        """GET a file into ``file``; ``got`` is told how many bytes have come. One that breaks off is Unavailable."""
+        async with self._answered("GET", path, timeout=_PATIENCE) as answer:
+            if answer.status >= 400:
+                raise _error(await answer.json(content_type=None), answer.status)
+            async for piece in answer.content.iter_chunked(_PIECE_BYTES):
+                file.write(piece)
+                got(file.tell())
 
     async def put(self, path: str, body: Mapping[str, Any], *, base: int | None) -> dict[str, Any]:
         """PUT a body over the revision ``base``, or create it when that is None."""
@@ -128,16 +143,21 @@ class GatewayClient:
             await asyncio.sleep(max(every, 5 * (time.monotonic() - asked)))
 
     async def _ask(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
+        async with self._answered(method, path, **kwargs) as answer:
+            body = await answer.json(content_type=None)
+            if answer.status < 400 and isinstance(body, dict):
+                return body
+            raise _error(body, answer.status)
+
+    @asynccontextmanager
+    async def _answered(self, method: str, path: str, **kwargs: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
             raise RuntimeError("use the client as `async with GatewayClient(...)`")
         try:
             async with self._session.request(method, f"{self._url}/api/v1{path}", **kwargs) as answer:
-                body = await answer.json(content_type=None)
-                if answer.status < 400 and isinstance(body, dict):
-                    return body
+                yield answer
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise Unavailable(f"no gateway answers at {self._url}: {error or type(error).__name__}") from error
-        raise _error(body, answer.status)
 
 
 def _error(body: Any, status: int) -> GatewayError:

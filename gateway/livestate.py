@@ -146,6 +146,14 @@ class LiveState:
         _log.info("published", publication=newest, changed=len(revisions))
         return True
 
+    async def rewrite_copy(self) -> None:
+        """Write the copy on the disk anew, without the older states that it has grown by."""
+        async with self._database.read() as connection:
+            revisions, experiments = await live_revisions(connection), await open_experiments(connection)
+        entries = [(one, experiments.get(one.name) if one.kind == "route" else None) for one in revisions]
+        self._unsaved.append(lambda: self._bootfile.rewrite(entries))
+        await self.save()
+
     async def save(self) -> None:
         """Bring the copy on the disk up to date with what was taken over; nobody waits for it."""
         async with self._saving:

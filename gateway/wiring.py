@@ -15,6 +15,7 @@ from gateway.calls import FETCHED, FINAL, GIVEN_UP
 from gateway.campaigns import Campaigns
 from gateway.carrier.client import Carrier, open_carrier
 from gateway.carrier.signature import Keyring, Verifier
+from gateway.datacare import DataCare
 from gateway.dialer import Dialer, Owner
 from gateway.errors import Invalid, Problem, Unavailable
 from gateway.experiments import Evaluation, Experiments
@@ -108,6 +109,7 @@ class Gateway:
     campaigns: Campaigns
     notifier: Notifier
     traffic: Traffic
+    care: DataCare
     wall: Callable[[], int]
     analysis: Analysis | None = None
     dialling: asyncio.Task[None] | None = None
@@ -203,6 +205,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             ),
             notifier=notifier,
             traffic=Traffic(database, wall=wall),
+            care=DataCare(database=database, ledger=ledger, state=state, rules=rules, settings=settings, wall=wall),
             wall=wall,
         )
         migrated = await _migrate(gateway)
@@ -222,6 +225,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             asyncio.create_task(_every(NOTIFY_SECONDS, notifier.step)),
             asyncio.create_task(_every(TIDY_SECONDS, notifier.tidy)),
             asyncio.create_task(_every(TIDY_SECONDS, lambda: tidy(gateway))),
+            asyncio.create_task(_every(TIDY_SECONDS, gateway.care.retain)),
         ]
         if gateway.carrier is not None:
             owner = Owner(data / "dialer")

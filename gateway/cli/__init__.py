@@ -8,6 +8,7 @@ from gateway.cli import (
     agents,
     calls,
     campaigns,
+    datacare,
     experiments,
     notifications,
     numbers,
@@ -33,6 +34,8 @@ app.command("simulate")(running.simulate)
 app.command("twilio")(running.twilio)
 app.command("call")(outbound.place_call)
 app.command("selftest")(selftest.selftest)
+app.command("erase")(datacare.erase)
+running.database.command("backup")(datacare.back_up)
 for name, group in (
     ("routes", routes.group),
     ("agents", agents.group),

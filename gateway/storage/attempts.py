@@ -6,7 +6,9 @@ made) and unknown (sent, and nobody knows), which evidence turns into placed or 
 """
 
 import math
-from collections.abc import Iterable, Mapping
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -14,9 +16,11 @@ import sqlalchemy as sa
 from gateway.model import Event
 from gateway.phone import is_e164
 from gateway.storage.engine import Database
-from gateway.storage.schema import attempt, call, dialing, suppression
+from gateway.storage.schema import attempt, call, dialing, erasure, secret, suppression
 
 _DAY = 24 * 60 * 60 * 1000
+
+_ERASURE = "erasure"  # the name of its key
 
 OPEN = ("intent", "unknown", "placed")
 """While an attempt is in one of these, a call to its number may be under way."""
@@ -99,7 +103,7 @@ def stands_against_all(
 
 def stands_against(connection: sa.Connection, number: str) -> str | None:
     """Why a number cannot be rung now: it is suppressed, or busy with another attempt."""
-    if _any(connection, suppression.c.number == number):
+    if suppressed_among(connection, [number]):
         return "suppressed"
     if _any(connection, attempt.c.to_number == number, attempt.c.state.in_(OPEN)):
         return "busy"
@@ -184,8 +188,55 @@ def suppress(
     if not is_e164(number):
         return
     lock_dialing(connection, database)
+    if erased_among(connection, [number]):
+        return  # they are not called as it is, and their number is not to be written down again
     row = database.insert(suppression).values(number=number, reason=reason, author=author, at=at)
     connection.execute(row.on_conflict_do_nothing())
+
+
+def release(connection: sa.Connection, number: str) -> bool:
+    """Allow calls to a number again; False when nothing kept it from being called."""
+    listed = connection.execute(sa.delete(suppression).where(suppression.c.number == number)).rowcount
+    key = _erasure_key(connection)
+    digest = erasure_digest(key, number) if key is not None else b""
+    return listed + connection.execute(sa.delete(erasure).where(erasure.c.digest == digest)).rowcount > 0
+
+
+def suppressed_among(connection: sa.Connection, numbers: Sequence[str]) -> set[str]:
+    """Which of these numbers must not be called: they are on the list, or were erased."""
+    listed = sa.select(suppression.c.number).where(suppression.c.number.in_(numbers))
+    return set(connection.scalars(listed)) | erased_among(connection, numbers)
+
+
+def erased_among(connection: sa.Connection, numbers: Sequence[str]) -> set[str]:
+    """Which of these numbers belong to people who were erased."""
+    key = _erasure_key(connection)
+    if key is None:
+        return set()
+    digests = {erasure_digest(key, number): number for number in numbers}
+    found = connection.scalars(sa.select(erasure.c.digest).where(erasure.c.digest.in_(digests)))
+    return {digests[digest] for digest in found}
+
+
+def keep_erased(connection: sa.Connection, database: Database, number: str, *, at: int) -> None:
+    """Keep of a number only what keeps it from being called; the list forgets it."""
+    lock_dialing(connection, database)
+    made = database.insert(secret).values(name=_ERASURE, value=secrets.token_bytes(32))
+    connection.execute(made.on_conflict_do_nothing())
+    key = _erasure_key(connection) or b""
+    row = database.insert(erasure).values(digest=erasure_digest(key, number), at=at)
+    connection.execute(row.on_conflict_do_nothing())
+    connection.execute(sa.delete(suppression).where(suppression.c.number == number))
+
+
+def erasure_digest(key: bytes, number: str) -> bytes:
+    """What is kept of an erased number: a keyed hash of it."""
+    return blake2b(number.encode(), key=key, digest_size=32, person=b"erasure").digest()
+
+
+def _erasure_key(connection: sa.Connection) -> bytes | None:
+    """The key of those hashes, or None while nobody was erased."""
+    return connection.execute(sa.select(secret.c.value).where(secret.c.name == _ERASURE)).scalar()
 
 
 def _any(connection: sa.Connection, *conditions: Any) -> bool:

@@ -144,7 +144,7 @@ class Batch:
     def _put_outcome(self, work: PutOutcome) -> dict[str, Any] | None:
         query = sa.select(call).where(named(work.call)).with_for_update()
         known = self._connection.execute(query).first()
-        if known is None:
+        if known is None or known.sealed_at is not None:
             return None
         old = self._outcomes.get(known.id)
         if old is None:
@@ -199,7 +199,8 @@ class Batch:
     def _settle(self) -> None:
         """Derive each touched call anew from all that is known of it, and correct the tallies by the difference."""
         ids = list(self._touched)
-        query = sa.select(call).where(call.c.id.in_(ids)).order_by(call.c.id).with_for_update()
+        query = sa.select(call).where(call.c.id.in_(ids), call.c.sealed_at.is_(None))
+        query = query.order_by(call.c.id).with_for_update()
         rows = [row_in(row) for row in self._connection.execute(query)]
         if not rows:
             return

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from gateway.storage.bulk import Many
 from gateway.storage.campaigns import Campaign, ContactRow
 from gateway.storage.engine import Connection, Database
-from gateway.storage.schema import campaign, contact, suppression
+from gateway.storage.schema import campaign, contact
 
 _WRITTEN = ContactRow._fields[: ContactRow._fields.index("call")]
 _PORTION = 2_000
@@ -101,9 +101,3 @@ async def all_contacts(database: Database, name: str, **which: Any) -> AsyncIter
             return
         yield people
         after = people[-1].line
-
-
-async def suppressed_among(connection: Connection, numbers: Sequence[str]) -> set[str]:
-    """Which of these numbers must not be called."""
-    listed = sa.select(suppression.c.number).where(suppression.c.number.in_(numbers))
-    return set(await connection.scalars(listed))

@@ -120,6 +120,27 @@ class Database:
             values = [await connection.scalar(sa.text(f"PRAGMA {name}")) for name in names]
         return {"sqlite": sqlite3.sqlite_version} | dict(zip(names, map(str, values), strict=True))
 
+    async def checkpoint(self) -> bool:
+        """Bring the write-ahead log into the file and empty it; False while somebody still reads an older state.
+
+        PostgreSQL has no such file of ours.
+        """
+        if not self.embedded:
+            return True
+        busy, *_ = await self._alone("PRAGMA wal_checkpoint(TRUNCATE)") or (1,)
+        return not busy
+
+    async def rebuild(self) -> None:
+        """Write the whole file anew, so that nothing deleted is left between its rows; writers wait meanwhile."""
+        await self._alone("VACUUM")
+
+    async def _alone(self, statement: str) -> Any:
+        """Execute on the connection that writes what cannot be done inside a transaction; its first row."""
+        async with self._turn(), self._writer.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            async with driver.execute(statement) as cursor:
+                return await cursor.fetchone()
+
     async def close(self) -> None:
         """Give every connection back."""
         await self._writer.dispose()

@@ -95,6 +95,7 @@ class Ledger:
         self._to_journal: deque[tuple[dict[str, Any], asyncio.Future[Any], Any]] = deque()
         self._journalling: asyncio.Task[None] | None = None
         self._unreplayed = True
+        self._replaying = asyncio.Lock()
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
         self.counters = Counters()
@@ -309,8 +310,13 @@ class Ledger:
     async def _replay_forever(self) -> None:
         while True:
             if self._unreplayed and not self.down:
-                await self._replay()
+                await self.replay()
             await asyncio.sleep(BREAK_SECONDS)
+
+    async def replay(self) -> None:
+        """Bring over to the database what waits in the journal, and delete those files."""
+        async with self._replaying:
+            await self._replay()
 
     async def _replay(self) -> None:
         self._unreplayed = False

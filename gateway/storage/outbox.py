@@ -11,7 +11,19 @@ import sqlalchemy as sa
 from gateway import log
 from gateway.errors import Invalid, Problem, Unavailable
 from gateway.model import Event, NoticeKind
-from gateway.storage.attempts import Attempt, Dialing, Held, Limits, add_attempt, claim, lock_dialing, mark, suppress
+from gateway.storage.attempts import (
+    Attempt,
+    Dialing,
+    Held,
+    Limits,
+    add_attempt,
+    claim,
+    lock_dialing,
+    mark,
+    release,
+    suppress,
+    suppressed_among,
+)
 from gateway.storage.batch import Batch, Statements
 from gateway.storage.campaigns import (
     Campaign,
@@ -69,9 +81,10 @@ class Outbox:
         """
 
         def work(connection: sa.Connection) -> None:
-            found = connection.execute(sa.select(suppression).where(suppression.c.number == wanted.to_number)).first()
-            if found is not None:
-                text = f"{wanted.to_number} must not be called: {found.reason}"
+            if suppressed_among(connection, [wanted.to_number]):
+                listed = sa.select(suppression.c.reason).where(suppression.c.number == wanted.to_number)
+                reason = connection.execute(listed).scalar() or "they were erased"
+                text = f"{wanted.to_number} must not be called: {reason}"
                 raise Invalid(text, [Problem(place="body", path="to", text=text)])
             add_attempt(connection, wanted)
             self._batch(connection).write([RecordCall(row)])
@@ -226,8 +239,7 @@ class Outbox:
 
     async def release(self, connection: Connection, number: str) -> bool:
         """Take a number off that list; False when it was not there."""
-        gone = await connection.execute(sa.delete(suppression).where(suppression.c.number == number))
-        return gone.rowcount > 0
+        return await connection.run_sync(release, number)
 
     # ------------------------------------------------------------------------------------------------------
 

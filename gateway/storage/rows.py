@@ -46,6 +46,7 @@ class CallRow(NamedTuple):
     counted: Mapping[str, float] | None = None
     strata: Sequence[str] | None = None
     seq: int | None = None
+    sealed_at: int | None = None
 
 
 def row_of(call: Call, route: str | None, assignment: Assignment | None, served: Served) -> CallRow:

@@ -171,8 +171,9 @@ call = sa.Table(
     sa.Column("mature_at", sa.BigInteger),  # when time alone will next change what counts of it, once it has ended
     sa.Column("counted", _Json),  # what of this call stands in the tallies: metric -> value
     sa.Column("strata", _Json),  # the strata it stands in too; null while it is counted as a whole only
+    # When something that it was derived from was deleted: what stands and what was counted is final from then on.
+    sa.Column("sealed_at", sa.BigInteger),
 )
-sa.Index("call_from", call.c.from_number, call.c.seq)
 sa.Index("call_to", call.c.to_number, call.c.seq)
 sa.Index("call_route", call.c.route, call.c.seq)
 sa.Index("call_from", call.c.from_number, call.c.received_at)
@@ -215,7 +216,7 @@ outcome = sa.Table(
     sa.Column("call", sa.Text, primary_key=True),
     sa.Column("body", _Json, nullable=False),
     sa.Column("received_at", sa.BigInteger, nullable=False),
-    sa.Column("updated_at", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False, index=True),
     sa.Column("counted", sa.Boolean, nullable=False),
 )
 
@@ -391,6 +392,22 @@ suppression = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("author", sa.Text, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+# Who was erased, by a keyed hash of the number: all that is kept of them, so that they are not called again.
+erasure = sa.Table(
+    "erasure",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+# Keys that the gateway made for itself.
+secret = sa.Table(
+    "secret",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
 )
 
 campaign = sa.Table(

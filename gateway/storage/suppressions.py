@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.errors import Unavailable
-from gateway.storage.attempts import lock_dialing
+from gateway.storage.attempts import erased_among, lock_dialing
 from gateway.storage.bulk import Many
 from gateway.storage.engine import DOWN, Connection, Database
 from gateway.storage.schema import audit, suppression
@@ -32,10 +32,13 @@ async def import_suppressions(database: Database, rows: Sequence[Suppression], *
     """
     insert = database.insert(suppression).on_conflict_do_nothing()
     many = Many(database, insert, ("number", "reason", "author", "at"))
-    told = [(*row, author, at) for row in rows]
 
     def work(connection: sa.Connection) -> int:
         lock_dialing(connection, database)
+        erased = erased_among(connection, [row.number for row in rows])
+        told = [(*row, author, at) for row in rows if row.number not in erased]
+        if not told:
+            return 0
         if database.embedded:
             fresh = many(connection, told)
         else:

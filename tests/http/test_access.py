@@ -28,7 +28,14 @@ async def test_every_endpoint_lets_in_whom_it_should(served: Running, role: str)
     secret = await token(served, role)
     for one in ENDPOINTS:
         path = one.path.format(
-            agent="nobody", route="nowhere", number="9", call="CA0", experiment="x", token="x", campaign="x"
+            agent="nobody",
+            route="nowhere",
+            number="9",
+            call="CA0",
+            experiment="x",
+            token="x",
+            campaign="x",
+            backup="x",
         )
         answer = await served.api(one.method, path, {} if one.mutates else None, token=secret)
         assert (answer.status != 403) is may(role, one), f"{one.method} {path} for {role}: {answer.status}"
@@ -40,7 +47,14 @@ async def test_every_endpoint_lets_in_whom_it_should(served: Running, role: str)
 async def test_without_a_good_token_nothing_is_open(served: Running, wrong: str | None) -> None:
     for one in ENDPOINTS:
         path = one.path.format(
-            agent="a", route="support", number="3", call="CA0", experiment="support-1", token="x", campaign="x"
+            agent="a",
+            route="support",
+            number="3",
+            call="CA0",
+            experiment="support-1",
+            token="x",
+            campaign="x",
+            backup="x",
         )
         answer = await served.api(one.method, path, {} if one.mutates else None, token=wrong)
         assert answer.status == 401

@@ -5,6 +5,7 @@ from gateway.http.api import (
     audit,
     calls,
     campaigns,
+    datacare,
     experiments,
     notifications,
     numbers,
@@ -31,4 +32,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *audit.ENDPOINTS,
     *overview.ENDPOINTS,
     *settings.ENDPOINTS,
+    *datacare.ENDPOINTS,
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, StrictBool, StrictFloat, StrictInt
 
 from gateway.decide import bucket
-from gateway.errors import Invalid, NotFound, Unavailable
+from gateway.errors import Conflict, Invalid, NotFound, Unavailable
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
 from gateway.http.api.paging import Page, next_cursor
 from gateway.http.auth import Caller
@@ -149,7 +149,11 @@ async def post_outcome(ask: Ask) -> Answer:
     work = PutOutcome(call=name, body=sent, at=ask.gateway.wall(), author=ask.caller.name)
     row = await ask.gateway.ledger.put_outcome(work)
     if row is None:
-        if ask.gateway.ledger.recall(name) is not None:
+        async with ask.gateway.database.read() as connection:
+            known = await call_of(connection, name)
+        if known is not None and known.sealed_at is not None:
+            raise Conflict(f"the records of call {name} were deleted, so nothing more is taken of it")
+        if known is not None or ask.gateway.ledger.recall(name) is not None:
             raise Unavailable("the call is not in the database yet; try again shortly")
         raise _unknown(ask)
     if sent.get("transcript") and ask.gateway.analysis is not None:

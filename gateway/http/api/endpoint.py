@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -87,11 +88,12 @@ class Ask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What an endpoint answers when it is not simply 200."""
+    """What an endpoint answers when it is not simply 200; ``file`` is sent as it is, in place of the body."""
 
     body: dict[str, Any]
     status: int = 200
     headers: Mapping[str, str] | None = None
+    file: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -274,7 +276,7 @@ async def _stream(request: web.Request, file: Streamed) -> web.StreamResponse:
     return response
 
 
-async def _once(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent, key: str) -> web.Response:
+async def _once(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent, key: str) -> web.StreamResponse:
     """Do the request of an idempotency key once; a repeat gets the first answer again."""
     if not 1 <= len(key) <= 255:
         raise Invalid("Idempotency-Key: write 1 to 255 characters")
@@ -345,7 +347,9 @@ def _checked(shape: type[Body], given: Any, place: str) -> Body:
         raise Invalid(f"the {place} does not fit: {problems[0].path} {problems[0].text}", problems) from error
 
 
-def _response(answer: Answer) -> web.Response:
+def _response(answer: Answer) -> web.StreamResponse:
+    if answer.file is not None:
+        return web.FileResponse(answer.file, headers={"Content-Type": "application/octet-stream"})
     return web.json_response({"ok": True, **answer.body}, status=answer.status, headers=answer.headers)
 
 
