@@ -50,10 +50,11 @@ format: .venv/.tested  ## Rewrite the code in the house's format
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: .venv/.tested  ## Time the voice webhook against its peers, and a hundred thousand routes
+bench: .venv/.tested  ## Time the voice webhook against its peers and beside long lists, and a hundred thousand routes
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/benchmarks/requirements.lock
 	$(BIN)/python -m tests.benchmarks
 	$(BIN)/python -m tests.benchmarks.routes
+	$(BIN)/python -m tests.benchmarks.lists
 
 bench-results: .venv/.tested  ## Time results and a full recount at up to a million calls
 	$(BIN)/python -m tests.benchmarks.results

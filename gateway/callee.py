@@ -11,8 +11,10 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import phonenumbers
-import phonenumbers.timezone
+from phonenumbers import PhoneNumberType as _Type
+from phonenumbers import ValidationResult
 
+from gateway.numberplan import Entry, look_up
 from gateway.phone import is_e164
 from gateway.settings import read_times
 
@@ -29,7 +31,6 @@ _MOST_ZONES = 8
 # What phonenumbers gives a country code that belongs to no country: satellites and shared networks.
 _NO_COUNTRY = "001"
 
-_Type = phonenumbers.PhoneNumberType
 _CALLABLE = frozenset({_Type.FIXED_LINE, _Type.MOBILE, _Type.FIXED_LINE_OR_MOBILE, _Type.TOLL_FREE, _Type.VOIP})
 _KINDS = {
     _Type.PREMIUM_RATE: "a premium-rate number",
@@ -90,16 +91,15 @@ def refusal(number: str, allowed_countries: Collection[str]) -> str | None:
     """
     if not is_e164(number):
         return f'"{number}" is no phone number; write it in full, with + and country code, such as "+14155550100"'
-    try:
-        parsed = phonenumbers.parse(number)
-    except phonenumbers.NumberParseException:
+    entry = look_up(number)
+    if entry is None:
         return f"{number} has a country code that no country uses; check its first digits"
-    if phonenumbers.region_code_for_country_code(parsed.country_code or 0) == _NO_COUNTRY:
+    if phonenumbers.region_code_for_country_code(entry.code) == _NO_COUNTRY:
         return (
-            f"{number} belongs to a satellite or international network (+{parsed.country_code}), which is never "
+            f"{number} belongs to a satellite or international network (+{entry.code}), which is never "
             "called; give another number of this person"
         )
-    return _unassigned(number, parsed) or _costly(number, parsed) or _foreign(number, parsed, allowed_countries)
+    return _unassigned(number, entry) or _costly(number, entry) or _foreign(number, entry, allowed_countries)
 
 
 def zones_of(number: str) -> tuple[str, ...]:
@@ -107,11 +107,8 @@ def zones_of(number: str) -> tuple[str, ...]:
 
     A guess about a person: mobiles keep their area code when they move, and some area codes are told wrongly.
     """
-    try:
-        found = phonenumbers.timezone.time_zones_for_number(phonenumbers.parse(number))
-    except phonenumbers.NumberParseException:
-        return ()
-    return tuple(name for name in found if name != phonenumbers.timezone.UNKNOWN_TIMEZONE)
+    entry = look_up(number) if is_e164(number) else None
+    return entry.zones if entry else ()
 
 
 def zone_refusal(number: str, zone: str | None, *, window: Window | None = DAYTIME) -> str | None:
@@ -161,34 +158,32 @@ def next_opening(at_ms: int, *, zone: str | None, number: str, window: Window | 
     return None
 
 
-def _unassigned(number: str, parsed: phonenumbers.PhoneNumber) -> str | None:
-    reason = phonenumbers.is_possible_number_with_reason(parsed)
-    if reason == phonenumbers.ValidationResult.TOO_SHORT:
-        return f"{number} has too few digits for +{parsed.country_code}; check it"
-    if reason == phonenumbers.ValidationResult.TOO_LONG:
-        return f"{number} has too many digits for +{parsed.country_code}; check it"
-    if reason != phonenumbers.ValidationResult.IS_POSSIBLE or not phonenumbers.is_valid_number(parsed):
-        return f"{number} is in no range that +{parsed.country_code} has given out; check its digits"
+def _unassigned(number: str, entry: Entry) -> str | None:
+    if entry.fit == ValidationResult.TOO_SHORT:
+        return f"{number} has too few digits for +{entry.code}; check it"
+    if entry.fit == ValidationResult.TOO_LONG:
+        return f"{number} has too many digits for +{entry.code}; check it"
+    if entry.fit != ValidationResult.IS_POSSIBLE or not entry.e164:
+        return f"{number} is in no range that +{entry.code} has given out; check its digits"
     # The reader drops a trunk prefix, as in +44 020…; what it judged must be what would be dialled.
-    plain = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
-    return None if plain == number else f"{number} holds a prefix for calls inside the country; write {plain}"
+    if entry.e164 != number:
+        return f"{number} holds a prefix for calls inside the country; write {entry.e164}"
+    return None
 
 
-def _costly(number: str, parsed: phonenumbers.PhoneNumber) -> str | None:
-    kind = phonenumbers.number_type(parsed)
-    if kind in _CALLABLE:
+def _costly(number: str, entry: Entry) -> str | None:
+    if entry.kind in _CALLABLE:
         return None
-    named = _KINDS.get(kind, "of an unknown kind")
+    named = _KINDS.get(entry.kind, "of an unknown kind")
     return f"{number} is {named}; such numbers are never called: give another number of this person"
 
 
-def _foreign(number: str, parsed: phonenumbers.PhoneNumber, allowed: Collection[str]) -> str | None:
-    region = phonenumbers.region_code_for_number(parsed)
-    if region in allowed:
+def _foreign(number: str, entry: Entry, allowed: Collection[str]) -> str | None:
+    if entry.country in allowed:
         return None
     return (
-        f"{number} belongs to {region}, which outbound.allowed_countries does not name; "
-        f'add "{region}" there if that country may be called'
+        f"{number} belongs to {entry.country}, which outbound.allowed_countries does not name; "
+        f'add "{entry.country}" there if that country may be called'
     )
 
 

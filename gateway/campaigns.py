@@ -6,13 +6,14 @@ The dialer does the calling; what is decided here is who is on the list at all, 
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway import log
 from gateway.callee import Window, next_opening, zones_of
 from gateway.contacts import Contact
+from gateway.courtesy import aside
 from gateway.csvfile import BadRow
 from gateway.errors import Conflict, Invalid, NotFound, Problem
 from gateway.model import LiveRoute
@@ -21,22 +22,22 @@ from gateway.storage.attempts import suppressed_among
 from gateway.storage.campaignbook import (
     Loader,
     all_contacts,
+    called_among,
     campaign_named,
     count_contacts,
     unfinished,
 )
-from gateway.storage.campaigns import Campaign, ContactRow, set_status, told_of
+from gateway.storage.campaigns import DAY, Campaign, ContactRow, set_status, told_of
 from gateway.storage.engine import Connection, Database
 from gateway.storage.notices import add_notice
 from gateway.terms import Terms
 
 _log = log.get("campaigns")
 
-PORTION = 1_000
+PORTION = 250
 TOLD_ROWS = 1_000
 """How many bad rows an answer tells of; all of them stand in the campaign's list."""
 _SHOWN = 20
-_ABANDONED_MS = 24 * 60 * 60 * 1000
 _STARTABLE = ("draft", "ready")
 _STOPPABLE = ("draft", "ready", "scheduled", "running", "pausing", "paused")
 
@@ -64,6 +65,7 @@ class _Reading:
     """What has been read of a list so far."""
 
     campaign: Campaign
+    terms: Terms
     live: LiveRoute
     good: int = 0
     bad: list[BadRow] = field(default_factory=list)
@@ -86,7 +88,7 @@ class _Reading:
             dict(told.variables),
             "waiting",
         )
-        never = contacts.never(self.campaign.terms, self.live.route, person)
+        never = contacts.never(self.terms, self.live.route, person)
         if never is not None:
             return self._skip(told.line, told.to, never.result, never.text, person.variables)
         self.good += 1
@@ -133,8 +135,9 @@ class Campaigns:
             skipped=0,
             created_at=self._wall(),
         )
-        loader, reading = Loader(self._database), _Reading(campaign=one, live=live)
-        await loader.open(one)
+        loader = Loader(self._database)
+        one = await loader.open(one)
+        reading = _Reading(campaign=one, terms=terms, live=live)
         try:
             await self._load(loader, reading, pieces)
             if not reading.good:
@@ -151,8 +154,7 @@ class Campaigns:
     ) -> None:
         waiting: list[ContactRow] = []
         async for piece in pieces:
-            # To check a number takes its time, so that is done beside the event loop.
-            waiting += await asyncio.to_thread(reading.rows, self._contacts, piece)
+            waiting += await aside(reading.rows, self._contacts, piece)
             while len(waiting) >= PORTION:
                 await loader.add(waiting[:PORTION])
                 del waiting[:PORTION]
@@ -162,7 +164,7 @@ class Campaigns:
     async def tidy(self) -> None:
         """Take away what a process that ended in the middle of a list has left."""
         async with self._database.read() as connection:
-            stale = await unfinished(connection, before=self._wall() - _ABANDONED_MS)
+            stale = await unfinished(connection, before=self._wall() - DAY)
         for name in stale:
             _log.warning("unfinished_campaign_dropped", campaign=name)
             await Loader(self._database).drop(name)
@@ -196,17 +198,19 @@ class Campaigns:
     async def preview(self, one: Campaign) -> dict[str, Any]:
         """What starting would do, contact by contact; dials nobody. A draft that nothing stands against is ready."""
         obstacle = self._why_not(one)
-        look = _Look(contacts=self._contacts, one=one, now=max(self._wall(), one.terms.start_at or 0))
+        terms = one.terms
+        look = _Look(contacts=self._contacts, terms=terms, now=max(self._wall(), terms.start_at or 0))
         if obstacle is None:
-            look.hours, look.live = self._contacts.hours(one.terms), self._contacts.route_of(one.route)
+            look.hours, look.live = self._contacts.hours(terms), self._contacts.route_of(one.route)
             async for people in all_contacts(self._database, one.id):
+                numbers = [person.to_number for person in people]
                 async with self._database.read() as connection:
-                    numbers = [person.to_number for person in people]
                     suppressed = await connection.run_sync(suppressed_among, numbers)
-                await asyncio.to_thread(look.at, people, suppressed)
+                    called = await called_among(connection, numbers, now=look.now)
+                await aside(look.at, people, suppressed, called)
         if obstacle is None and look.callable and one.status == "draft":
             await self._database.transact(lambda c: set_status(c, self._database, one.id, was=("draft",), to="ready"))
-        rate = min(self._rate, one.terms.calls_per_second or self._rate)
+        rate = min(self._rate, terms.calls_per_second or self._rate)
         return look.told() | {"obstacle": obstacle, "at_least_seconds": round(look.callable / rate)}
 
     def _why_not(self, one: Campaign) -> str | None:
@@ -259,7 +263,7 @@ class _Look:
     """What a preview has seen so far."""
 
     contacts: Contacts
-    one: Campaign
+    terms: Terms
     now: int
     live: LiveRoute | None = None
     hours: Window | None = None
@@ -268,13 +272,13 @@ class _Look:
     arms: Counter[tuple[str, str]] = field(default_factory=Counter)
     openings: Counter[int] = field(default_factory=Counter)
     first: list[dict[str, Any]] = field(default_factory=list)
-    _known: dict[tuple[str, ...], int | None] = field(default_factory=dict)
+    _known: dict[tuple[int | str, ...], int | None] = field(default_factory=dict)
 
-    def at(self, people: Sequence[ContactRow], suppressed: set[str]) -> None:
-        """Look at some contacts."""
+    def at(self, people: Sequence[ContactRow], suppressed: set[str], called: Mapping[str, Sequence[int]]) -> None:
+        """Look at some contacts; ``called`` is when their numbers were called within the last day, latest first."""
         for person in people:
             result = self._why_skipped(person, suppressed)
-            opening = None if result else self._opening(person)
+            opening = None if result else self._opening(person, called.get(person.to_number, ()))
             if result is None and opening is None:
                 result = "timezone"
             if result is not None:
@@ -289,15 +293,16 @@ class _Look:
             return "suppressed"
         if self.live is None:
             return "route"
-        never = self.contacts.never(self.one.terms, self.live.route, person)
+        never = self.contacts.never(self.terms, self.live.route, person)
         return never.result if never else None
 
-    def _opening(self, person: ContactRow) -> int | None:
+    def _opening(self, person: ContactRow, called: Sequence[int]) -> int | None:
+        zone, number, most = person.timezone, person.to_number, self.terms.max_attempts_per_day
+        earliest = max(self.now, person.not_before, called[most - 1] + DAY if len(called) >= most else 0)
         # People in one zone share their hours, and to find these out takes longer than all else.
-        place = (person.timezone, "") if person.timezone else ("", *zones_of(person.to_number))
+        place: tuple[int | str, ...] = (earliest, zone, "") if zone else (earliest, "", *zones_of(number))
         if place not in self._known:
-            zone, number = person.timezone, person.to_number
-            self._known[place] = next_opening(self.now, zone=zone, number=number, window=self.hours)
+            self._known[place] = next_opening(earliest, zone=zone, number=number, window=self.hours)
         return self._known[place]
 
     def _count(self, person: ContactRow, opening: int) -> None:
@@ -309,7 +314,7 @@ class _Look:
         self.openings[opening] += 1
         if len(self.first) < _SHOWN:
             shown = {"line": person.line, "to": person.to_number, "arm": given.arm, "version": given.version}
-            self.first.append(shown | {"at": max(opening, person.not_before)})
+            self.first.append(shown | {"at": opening})
 
     def told(self) -> dict[str, Any]:
         """In the shape of the API."""

@@ -5,6 +5,7 @@ import re
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberFormat, ValidationResult
 
+from gateway.numberplan import look_up
 from gateway.phone import WITHHELD, is_e164
 
 EXAMPLE = "+14155550142"
@@ -20,19 +21,20 @@ _REASONS = {
 
 def wrong_number(number: str, column: str) -> str:
     """What is wrong with a number that stands in ``column``, and how to write it; "" for a valid one in E.164."""
+    in_form = is_e164(number)
+    if in_form and (known := look_up(number)) and known.e164 == number:
+        return ""
     if not number.strip():
         return f"{column} is empty: write the number with + and its country code, such as {EXAMPLE}"
     if number in WITHHELD:
         return f"{column} {shown(number)} is what carriers send for a hidden number, and rings nobody"
     likely = _likely(number)
-    if likely == number and is_e164(number):
-        return ""
     if _SPREADSHEET.fullmatch(number.strip()):
         how = f"if {likely} is meant, write that" if likely else f"write the number in full, such as {EXAMPLE}"
         return f"{column} {shown(number)} was changed by a spreadsheet: format the column as text, then {how}"
     if likely and likely != number:
         return f"{column} {shown(number)} is not written in E.164: if {likely} is meant, write that"
-    if is_e164(number):
+    if in_form:
         return f"{column} {shown(number)} is not a valid number: {_reason(number)}"
     how = f"write +, the country code and digits only, such as {EXAMPLE}"
     return f"{column} {shown(number)} is not written in E.164: {how}"
@@ -57,11 +59,9 @@ def _likely(to: str) -> str | None:
 
 
 def _reason(to: str) -> str:
-    try:
-        possible = phonenumbers.is_possible_number_with_reason(phonenumbers.parse(to))
-    except NumberParseException:
-        possible = ValidationResult.INVALID_COUNTRY_CODE
-    return _REASONS.get(possible, "no number of its country looks like this")
+    known = look_up(to)
+    fit = known.fit if known else ValidationResult.INVALID_COUNTRY_CODE
+    return _REASONS.get(fit, "no number of its country looks like this")
 
 
 def shown(text: str) -> str:

@@ -157,8 +157,30 @@ async def test_the_same_person_is_not_called_too_often_in_a_day(outbound: Outbou
         await end(outbound, number, "busy")
         outbound.pass_time(61_000)
     assert await outbound.dialer.step() == 0
+    now = outbound.served.gateway.wall()
+    foreseen: list[dict[str, Any]] = []
+    for most in (2, 3):
+        other = await create(outbound, [TO], max_attempts_per_day=most)
+        foreseen += (await change(outbound, other, "preview")).body["preview"]["first"]
+    later, at_once = (one["at"] - now for one in foreseen)
+    assert DAY - 200_000 < later < DAY
+    assert 0 <= at_once < 60_000
     outbound.pass_time(DAY)
     assert await outbound.dialer.step() == 1
+
+
+async def test_pages_of_campaigns_lose_none_that_was_made_in_the_same_millisecond(outbound: Outbound) -> None:
+    gateway = outbound.served.gateway
+    whole = Campaign("", "n", "reminders", "loading", "", {}, "admin", 0, 0, gateway.wall())
+    loader = Loader(gateway.database)
+    made = [await loader.open(whole._replace(id=f"cmp_{number}")) for number in (3, 1, 2)]
+    listed: list[str] = []
+    query = "?limit=1"
+    while query:
+        page = (await outbound.served.api("GET", f"/campaigns{query}")).body
+        listed += [one["id"] for one in page["campaigns"]]
+        query = f"?limit=1&cursor={page['next']}" if page["next"] else ""
+    assert listed == [one.id for one in reversed(made)]
 
 
 async def test_a_call_that_twilio_did_not_take_is_none_of_the_attempts_of_a_day(outbound: Outbound) -> None:

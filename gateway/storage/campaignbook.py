@@ -1,17 +1,19 @@
-"""Loads campaigns with their contacts, a thousand rows at a time, and reads how they stand."""
+"""Loads campaigns with their contacts, some hundred rows at a time, and reads how they stand."""
 
 from collections.abc import AsyncIterator, Sequence
+from itertools import count
 from typing import Any
 
 import sqlalchemy as sa
 
+from gateway.storage.attempts import lock_dialing
 from gateway.storage.bulk import Many
-from gateway.storage.campaigns import Campaign, ContactRow
+from gateway.storage.campaigns import Campaign, ContactRow, of_the_day
 from gateway.storage.engine import Connection, Database
-from gateway.storage.schema import campaign, contact
+from gateway.storage.schema import attempt, campaign, contact
 
 _WRITTEN = ContactRow._fields[: ContactRow._fields.index("call")]
-_PORTION = 2_000
+_PORTION = 250
 
 
 class Loader:
@@ -21,9 +23,22 @@ class Loader:
         self._database = database
         self._insert = Many(database, sa.insert(contact), _WRITTEN)
 
-    async def open(self, one: Campaign) -> None:
-        """Write the campaign itself; it can be started once it is closed."""
-        await self._database.transact(lambda c: c.execute(sa.insert(campaign), one._asdict()))
+    async def open(self, one: Campaign) -> Campaign:
+        """Write the campaign itself; it can be started once it is closed.
+
+        Returns it as it is written: at the first millisecond from its own on that no campaign has, because pages of
+        the list go on from there.
+        """
+
+        def write(connection: sa.Connection) -> Campaign:
+            lock_dialing(connection, self._database)
+            later = sa.select(campaign.c.created_at).where(campaign.c.created_at >= one.created_at)
+            taken = set(connection.scalars(later))
+            written = one._replace(created_at=next(at for at in count(one.created_at) if at not in taken))
+            connection.execute(sa.insert(campaign), written._asdict())
+            return written
+
+        return await self._database.transact(write)
 
     async def add(self, people: Sequence[ContactRow]) -> None:
         """Write some contacts."""
@@ -101,3 +116,13 @@ async def all_contacts(database: Database, name: str, **which: Any) -> AsyncIter
             return
         yield people
         after = people[-1].line
+
+
+async def called_among(connection: Connection, numbers: Sequence[str], *, now: int) -> dict[str, list[int]]:
+    """When each of these numbers was called within the day before ``now``, the latest call first."""
+    query = sa.select(attempt.c.to_number, attempt.c.intent_at).where(of_the_day(now))
+    query = query.where(attempt.c.to_number.in_(numbers)).order_by(attempt.c.intent_at.desc())
+    calls: dict[str, list[int]] = {}
+    for number, at in await connection.execute(query):
+        calls.setdefault(number, []).append(at)
+    return calls

@@ -27,7 +27,7 @@ from gateway.storage.rows import CallRow
 from gateway.storage.schema import attempt, campaign, contact
 from gateway.terms import Terms, result_of
 
-_DAY = 24 * 60 * 60 * 1000
+DAY = 24 * 60 * 60 * 1000
 # How long to leave alone somebody whom another call is just ringing.
 _BUSY_MS = 5_000
 # How many contacts one claim looks at, so that it holds up nobody else for long.
@@ -166,7 +166,7 @@ def _stands_against_campaign(connection: sa.Connection, one: Campaign, now: int)
     terms, ours = one.terms, attempt.c.campaign == one.id
     if terms.calls_per_second is not None and row.next_at > now:
         return Held("campaign's pace", row.next_at)
-    is_open, today = attempt.c.state.in_(OPEN), attempt.c.intent_at >= now - now % _DAY
+    is_open, today = attempt.c.state.in_(OPEN), attempt.c.intent_at >= now - now % DAY
     if terms.concurrency is not None and count_attempts(connection, ours, is_open) >= terms.concurrency:
         return Held("campaign's concurrency")
     if terms.daily_cap is not None and count_attempts(connection, ours, today) >= terms.daily_cap:
@@ -182,17 +182,20 @@ def _look_at(
         return Never("suppressed", "the number must not be called")
     if why is not None:
         return Later(now + _BUSY_MS)
-    # What Twilio refused rang nobody, so it is none of the day's attempts.
     lately = connection.scalars(
         sa.select(attempt.c.intent_at)
-        .where(attempt.c.to_number == person.to_number, attempt.c.intent_at > now - _DAY)
-        .where(attempt.c.state != "rejected")
+        .where(attempt.c.to_number == person.to_number, of_the_day(now))
         .order_by(attempt.c.intent_at.desc())
         .limit(one.terms.max_attempts_per_day)
     ).all()
     if len(lately) == one.terms.max_attempts_per_day:
-        return Later((lately[-1] or now) + _DAY)
+        return Later((lately[-1] or now) + DAY)
     return draw(person)
+
+
+def of_the_day(now: int) -> sa.ColumnElement[bool]:
+    """Whether an attempt is one of the day before ``now``. What Twilio refused rang nobody, so it is none of them."""
+    return sa.and_(attempt.c.intent_at > now - DAY, attempt.c.state != "rejected")
 
 
 def _write_intent(

@@ -1,6 +1,5 @@
 """Campaigns: made from a list, previewed, started, paused, resumed, cancelled, and followed contact by contact."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import islice
@@ -10,6 +9,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from gateway.campaigns import Created, Standing
 from gateway.contacts import Contact, CsvReader, read_json
+from gateway.courtesy import aside
 from gateway.csvfile import BadRow
 from gateway.errors import Invalid, Malformed, Problem
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
@@ -21,7 +21,7 @@ from gateway.storage.campaignbook import contacts_page, list_campaigns
 from gateway.storage.campaigns import Campaign, ContactRow
 from gateway.terms import Terms
 
-_ROWS = 200
+_ROWS = 50
 
 
 class Wanted(Page):
@@ -186,7 +186,10 @@ def _named(query: Named) -> tuple[str, str, Terms]:
 
 
 async def _pieces(rows: Iterator[Contact | BadRow]) -> AsyncIterator[Sequence[Contact | BadRow]]:
-    while piece := await asyncio.to_thread(list, islice(rows, _ROWS)):
+    def some() -> list[Contact | BadRow]:
+        return list(islice(rows, _ROWS))
+
+    while piece := await aside(some):
         yield piece
 
 
