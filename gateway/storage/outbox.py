@@ -107,8 +107,9 @@ class Outbox:
 
     async def unsettled(self, *states: str) -> list[Attempt]:
         """Open attempts in these states, the oldest first."""
-        query = sa.select(attempt).where(is_open(attempt), attempt.c.state.in_(states))
-        return await self._read(query.order_by(attempt.c.intent_at))
+        # They are few, and sorted here: for the sake of the order SQLite would read all attempts ever made.
+        found = await self._read(sa.select(attempt).where(is_open(attempt), attempt.c.state.in_(states)))
+        return sorted(found, key=lambda one: one.intent_at or 0)
 
     async def attempt(self, name: str) -> Attempt | None:
         """One attempt, or None."""
