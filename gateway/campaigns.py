@@ -239,8 +239,9 @@ class Campaigns:
         await self._move(connection, one, "pause", was=was, to="pausing", reason=reason)
 
     async def resume(self, connection: Connection, one: Campaign) -> None:
-        """Go on where it was paused."""
-        await self._move(connection, one, "resume", was=("paused", "pausing"), to="running")
+        """Go on where it was paused; one that had not begun waits for its time again."""
+        to = "scheduled" if one.started_at is None else "running"
+        await self._move(connection, one, "resume", was=("paused", "pausing"), to=to)
 
     async def cancel(self, connection: Connection, one: Campaign, reason: str) -> None:
         """End it for good; calls under way go on, nobody else is called."""

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from gateway import log
-from gateway.callee import next_opening
+from gateway.callee import Window, next_opening, open_at
 from gateway.calls import ABSENT, PLACED, REJECTED
 from gateway.carrier.client import Listed, Order, Placement
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Invalid, Unavailable
 from gateway.machines import with_detection
 from gateway.model import Event
 from gateway.placing import Contacts
@@ -41,6 +41,9 @@ _FRESH_MS = 200
 _BACK_OFF_MS = 5_000
 # How long until Twilio is asked again for a call that it was too busy to take, or that never reached it.
 _AGAIN_MS = 30_000
+# A dialer whose lock is not in our folder ran on another machine, or its folder is gone. A request takes seconds, so
+# after this long nobody is there to say what became of it.
+_UNSEEN_MS = 60 * 60_000
 _LAST_SECONDS = 5.0
 _INSIST_SECONDS = 1.0
 _FOR_ALL = frozenset({"stopped", "concurrency", "cap"})
@@ -50,22 +53,25 @@ _FOR_THE_LINE = frozenset(
 # What makes one single call wait, and not those behind it.
 _IN_THE_WAY = {"busy": "another call to the number is open", "route": "the route has all the calls it may have"}
 _BAD_NUMBER = frozenset({21211, 21214, 21217})
-_BAD_ACCOUNT = frozenset({10001, 20003, 21210, 21212, 21213, 21215, 21216, 21218, 21219})
+_BAD_ACCOUNT = frozenset(
+    {401, 403, 404, 10001, 20003, 20404, 21205, 21210, 21212, 21213, 21215, 21216, 21218, 21219, 21234}
+)
 _NOT_NOW = frozenset({429, 20429, 10004, 22005})
 
 
 class _Line(NamedTuple):
-    """Calls that wait behind each other: those asked for singly, or those of one campaign."""
+    """Calls that wait behind each other, and their hours: those asked for singly, or those of one campaign."""
 
     name: str
     next: Callable[[], Awaitable[Attempt | Held | None]]
+    hours: Callable[[], Window | None]
 
 
 class Placer(Protocol):
     """What the dialer asks of Twilio."""
 
     async def create_call(self, order: Order) -> Placement: ...
-    async def cancel_call(self, sid: str) -> None: ...
+    async def cancel_call(self, sid: str) -> bool: ...
     async def find_calls(self, *, to: str, since: int) -> list[Listed]: ...
 
 
@@ -90,6 +96,10 @@ class Owner:
         except (FileNotFoundError, BlockingIOError):
             return False
         return True
+
+    def seen(self, owner: str) -> bool:
+        """Whether that process has a lock in our folder, held or not."""
+        return (self._folder / owner).exists()
 
     def close(self) -> None:
         """Let go of the lock; the file stays, so that others can see that its owner is gone."""
@@ -151,9 +161,17 @@ class Dialer:
             fresh = self._wall() + _FRESH_MS
             while lines and self._wall() < fresh:
                 for line in tuple(lines):
-                    claimed = await self._claimed(line)
+                    try:
+                        claimed = await self._claimed(line)
+                    except GatewayError:
+                        raise
+                    except Exception:
+                        # What is wrong with one campaign must not keep all others from being dialled.
+                        _log.exception("line_failed", campaign=line.name)
+                        lines.remove(line)
+                        continue
                     if isinstance(claimed, Attempt):
-                        self._start(claimed)
+                        self._start(claimed, line.hours())
                         sent += 1
                     elif claimed is None or claimed.why in _FOR_THE_LINE:
                         lines.remove(line)
@@ -165,7 +183,11 @@ class Dialer:
 
     async def _lines(self) -> list[_Line]:
         campaigns = await self._outbox.running()
-        return [_Line("", self._next_single), *(_Line(one.id, partial(self._next_contact, one)) for one in campaigns)]
+        single = _Line("", self._next_single, lambda: self._contacts.allowed.window)
+        return [single, *(self._line(one) for one in campaigns)]
+
+    def _line(self, one: Campaign) -> _Line:
+        return _Line(one.id, partial(self._next_contact, one), lambda: self._contacts.hours(one.terms))
 
     async def _claimed(self, line: _Line) -> Attempt | Held | None:
         """The next call of a line, once the pace of all calls allows one."""
@@ -185,6 +207,15 @@ class Dialer:
         wanted = due[0]
         window = self._contacts.allowed.window
         now = self._wall()
+        closed = self._contacts.closed(wanted.route)
+        if closed is not None:
+            await self._put_off(wanted, now + _BACK_OFF_MS, closed)
+            return Held("more")
+        try:
+            self._contacts.allowed.check(wanted.to_number, wanted.timezone)
+        except Invalid as error:
+            await self._reject(wanted.id, was="planned", reason=error.message)
+            return Held("more")
         opening = next_opening(now, zone=wanted.timezone, number=wanted.to_number, window=window)
         if opening is None:
             await self._reject(
@@ -215,9 +246,9 @@ class Dialer:
 
     # -- sending -------------------------------------------------------------------------------------------
 
-    def _start(self, claimed: Attempt) -> None:
+    def _start(self, claimed: Attempt, hours: Window | None) -> None:
         # Twilio takes its time to answer; the next call's turn comes all the same.
-        task = asyncio.create_task(self._send(claimed))
+        task = asyncio.create_task(self._send(claimed, hours))
         self._sending.add(task)
         task.add_done_callback(self._sent)
 
@@ -226,7 +257,13 @@ class Dialer:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("sending_failed", reason=repr(error))  # what became of the attempt is reconciled
 
-    async def _send(self, claimed: Attempt) -> None:
+    async def _send(self, claimed: Attempt, hours: Window | None) -> None:
+        now = self._wall()
+        if not _allowed(claimed, hours, at=now):
+            reason = "the hours in which it may be called ended before it was sent"
+            then = Then(result="failed", text=reason, not_before=_opening(claimed, hours, at=now))
+            await self._insist(lambda: self._reject(claimed.id, was="intent", reason=reason, then=then))
+            return
         order = Order(
             to=claimed.to_number,
             from_=claimed.from_number,
@@ -240,12 +277,37 @@ class Dialer:
         if told.made:
             placed = self._placed(claimed.id, told.sid)
             await self._insist(lambda: self._outbox.settle(placed, was="intent"))
+            await self._out_of_queue(claimed, told, hours)
         elif told.made is None:
             await self._insist(lambda: self._outbox.move(claimed.id, was="intent", state="unknown", reason=told.text))
         else:
             reason = f"Twilio did not take it ({told.code}): {told.text}"
             then = _after(told, reason, self._wall())
             await self._insist(lambda: self._reject(claimed.id, was="intent", reason=reason, then=then))
+
+    async def _out_of_queue(self, claimed: Attempt, made: Placement, hours: Window | None) -> None:
+        """Cancel a call that would leave Twilio's queue when its hours are over, and let the contact wait.
+
+        Twilio tells nobody of a call that is cancelled in its queue, so that is recorded here.
+        """
+        rings_at = self._wall() + made.queue_ms
+        if _allowed(claimed, hours, at=rings_at):
+            return
+        cancelled = False
+
+        async def cancel() -> None:
+            nonlocal cancelled
+            cancelled = await self._placer.cancel_call(made.sid)
+
+        await self._insist(cancel)
+        _log.warning("out_of_queue", call_id=claimed.id, queue_ms=made.queue_ms, cancelled=cancelled)
+        if cancelled:  # else it rings or is over by now, and its callbacks tell
+            wait = round(made.queue_ms / 1000)
+            reason = f"it would have waited {wait} s in Twilio's queue, past the hours in which it may be called"
+            then = Then(result="failed", text=reason, not_before=_opening(claimed, hours, at=rings_at))
+            await self._insist(
+                lambda: self._reject(claimed.id, was="placed", reason=reason, then=then, status="canceled")
+            )
 
     async def _insist(self, write: Callable[[], Awaitable[object]]) -> None:
         """Write what Twilio said until the database takes it: nobody else may say what became of our intent."""
@@ -257,8 +319,10 @@ class Dialer:
             else:
                 return
 
-    async def _reject(self, name: str, *, was: str, reason: str, then: Then | None = None) -> None:
-        data = {"status": "failed", "reason": reason}
+    async def _reject(
+        self, name: str, *, was: str, reason: str, then: Then | None = None, status: str = "failed"
+    ) -> None:
+        data = {"status": status, "reason": reason}
         event = Event(call=name, key="rejected", kind=REJECTED, at=self._wall(), data=data)
         await self._outbox.settle(event, was=was, state="rejected", reason=reason, then=then)
 
@@ -275,9 +339,21 @@ class Dialer:
             # Silence of a living owner proves nothing: its answer may still come.
             if one.owner is not None and self._owner.dead(one.owner):
                 await self._outbox.move(one.id, was="intent", state="unknown", reason="its dialer ended")
+            elif self._unseen(one):
+                reason = "nothing is known of its dialer"
+                await self._outbox.move(one.id, was="intent", state="unknown", reason=reason)
         for one in await self._outbox.unsettled("unknown"):
-            settled += await self._look_for(one)
+            try:
+                settled += await self._look_for(one)
+            except Unavailable:
+                raise
+            except Exception:
+                _log.exception("not_reconciled", call_id=one.id)  # the others must not wait for it
         return settled
+
+    def _unseen(self, one: Attempt) -> bool:
+        since = one.intent_at or one.planned_at
+        return one.owner is not None and not self._owner.seen(one.owner) and since < self._wall() - _UNSEEN_MS
 
     async def _look_for(self, one: Attempt) -> bool:
         since = one.intent_at or one.planned_at
@@ -304,6 +380,14 @@ class Dialer:
             return True
         await self._outbox.move(one.id, was="unknown", state="unknown", reason=one.reason, looks=looks)
         return False
+
+
+def _allowed(wanted: Attempt, hours: Window | None, *, at: int) -> bool:
+    return open_at(at, zone=wanted.timezone, number=wanted.to_number, window=hours)
+
+
+def _opening(wanted: Attempt, hours: Window | None, *, at: int) -> int:
+    return next_opening(at, zone=wanted.timezone, number=wanted.to_number, window=hours) or at
 
 
 def _after(told: Placement, reason: str, now: int) -> Then:

@@ -99,15 +99,22 @@ class Contacts:
     def obstacle(self, one: Campaign) -> str | None:
         """Why nobody of a campaign is called just now, as a sentence, whoever it is; None while nothing stands so."""
         try:
-            self.route_of(one.route)
             hours = self.hours(one.terms)
         except Invalid as error:
             return error.message
         if hours is not None and not hours.days:
             return "the campaign's days have none in common with outbound.window"
-        hold = self.holds().get(one.route)
+        return self.closed(one.route)
+
+    def closed(self, route: str) -> str | None:
+        """Why nobody is called on a route just now, as a sentence; None when calls may be placed on it."""
+        try:
+            self.route_of(route)
+        except Invalid as error:
+            return error.message
+        hold = self.holds().get(route)
         if hold is not None and hold.to == "fallback" and hold.active(self.wall()):
-            return f'route "{one.route}" is held to its fallback, so nobody is called on it'
+            return f'route "{route}" is held to its fallback, so nobody is called on it'
         return None
 
     def hours(self, terms: Terms) -> Window | None:

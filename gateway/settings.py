@@ -283,7 +283,7 @@ class Auth(_Table):
 
 class Outbound(_Table):
     allowed_countries: tuple[Country, ...] = ()
-    calls_per_second: float = Field(1.0, gt=0, allow_inf_nan=False)
+    calls_per_second: float = Field(1.0, ge=0.001, allow_inf_nan=False)
     window: Window = "09:00-20:00"
     max_concurrent: int = Field(10, ge=1)
     max_concurrent_per_route: int | None = Field(None, ge=1)

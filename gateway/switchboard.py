@@ -88,7 +88,7 @@ class Switchboard:
         book: Book,
         outbox: Outbox,
         account: str,
-        cancel: Callable[[str], Awaitable[None]],
+        cancel: Callable[[str], Awaitable[object]],
         screen: Callable[[Call], Awaitable[bytes | None]],
         snapshot: Callable[[], Snapshot],
         holds: Callable[[], Mapping[str, Hold]],

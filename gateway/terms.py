@@ -84,7 +84,7 @@ class Screening(BaseModel):
 class Terms(Screening):
     """What the operator sets of a campaign; what is absent follows the gateway's own settings."""
 
-    calls_per_second: float | None = Field(None, gt=0, allow_inf_nan=False)
+    calls_per_second: float | None = Field(None, ge=0.001, allow_inf_nan=False)
     concurrency: int | None = Field(None, ge=1)
     daily_cap: int | None = Field(None, ge=0)
     window: Annotated[str, AfterValidator(_hours)] | None = None

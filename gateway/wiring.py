@@ -392,7 +392,11 @@ async def sweep(gateway: Gateway) -> int:
     async with gateway.database.read() as connection:
         rows = await open_calls(connection, before=now - _ASK_AFTER, limit=100)
     for row in rows:
-        event = await _asked_about(gateway, row, now)
+        try:
+            event = await _asked_about(gateway, row, now)
+        except Invalid as error:
+            _log.error("call_not_told", call_id=row.id, reason=error.message)
+            continue  # what Twilio refuses to tell of one call must not keep the others open
         if event is not None:
             await gateway.switchboard.settle(event)
             closed += 1
@@ -404,7 +408,10 @@ async def _asked_about(gateway: Gateway, row: CallRow, now: int) -> Event | None
     if found is not None and found.status in FINAL:
         data = {"status": found.status, "duration": found.duration}
         return Event(call=row.id, key="fetched", kind=FETCHED, at=now, data=data)
-    if row.received_at < now - _GIVE_UP_AFTER:
+    sent = await gateway.outbox.attempt(row.id) if row.direction == "outbound" else None
+    # A placed call may have waited for days for its turn: its age counts from when it was sent.
+    since = sent.intent_at if sent is not None and sent.intent_at is not None else row.received_at
+    if since < now - _GIVE_UP_AFTER:
         return Event(call=row.id, key="given_up", kind=GIVEN_UP, at=now, data={"status": "unknown"})
     return None
 

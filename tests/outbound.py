@@ -53,6 +53,7 @@ class Twilio:
         self.over = False  # then every change is refused
         self.answers: list[str] = []  # one for each creation; then "201"
         self.listed: list[str] = []
+        self.queue_ms = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         form = {str(name): str(value) for name, value in (await request.post()).items()}
@@ -93,7 +94,7 @@ class Twilio:
         form = self.created[number]
         created = format_datetime(datetime.now(UTC))
         told = {"sid": self.sid(number), "status": "queued", "direction": "outbound-api", "date_created": created}
-        return told | {"to": form["To"], "from": form["From"]}
+        return told | {"to": form["To"], "from": form["From"], "queue_time": str(self.queue_ms)}
 
 
 class Clock:

@@ -160,7 +160,7 @@ def test_every_problem_is_reported_at_once_with_its_place(load: Load) -> None:
         "gateway.toml servr": "is not a setting; did you mean server?",
         "gateway.toml server.prot": "is not a setting; did you mean server.port?",
         "gateway.toml server.port": "should be less than or equal to 65535",
-        "gateway.toml outbound.calls_per_second": "should be greater than 0",
+        "gateway.toml outbound.calls_per_second": "should be greater than or equal to 0.001",
         "gateway.toml outbound.window": "should be two times of one day, the earlier one first,"
         ' such as "09:00-20:00", or "always"',
         "gateway.toml twilio.accounts.0.sid": 'should be a sid such as "AC…": up to 128 letters, digits and : _ . -',

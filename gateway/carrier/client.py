@@ -52,13 +52,15 @@ class Placement:
     """What became of an order.
 
     ``made`` is True with a ``sid``, False when the call was provably not made, None when nobody can know: it was
-    sent, and the answer is missing or unreadable. ``code`` is Twilio's error number, 0 for none.
+    sent, and the answer is missing or unreadable. ``code`` is Twilio's error number, 0 for none, and ``queue_ms``
+    for how long Twilio expects to keep it in its queue, in milliseconds.
     """
 
     made: bool | None
     sid: str = ""
     code: int = 0
     text: str = ""
+    queue_ms: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,13 +150,15 @@ class Carrier:
             )
             if not is_id(str(made.sid)):
                 return Placement(made=None, text="Twilio's answer names no call")
-            return Placement(made=True, sid=str(made.sid), text=str(made.status))
+            queued = str(made.queue_time)
+            queue_ms = int(queued) if queued.isascii() and queued.isdigit() and len(queued) < 16 else 0
+            return Placement(made=True, sid=str(made.sid), text=str(made.status), queue_ms=queue_ms)
         except TwilioRestException as error:
             code = int(error.code or 0)
             if error.status == 429:
                 # Documented as never processed.
                 return Placement(made=False, code=code, text="Twilio takes no more requests just now")
-            if 400 <= error.status < 500:
+            if 400 <= error.status < 500 and error.status != 408:
                 return Placement(made=False, code=code, text=str(error.msg))
             return Placement(made=None, code=code, text=f"Twilio answered {error.status}")
         except (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError) as error:
@@ -163,11 +167,17 @@ class Carrier:
         except Exception as error:
             return Placement(made=None, text=f"no readable answer: {type(error).__name__}")
 
-    async def cancel_call(self, sid: str) -> None:
-        """End a call, whether it is queued, rings or was answered; nothing happens to one that is over."""
+    async def cancel_call(self, sid: str) -> bool:
+        """End a call, whether it is queued, rings or was answered; nothing happens to one that is over.
+
+        True when it ended before anybody answered.
+        """
+        cancelled = False
         for status in ("canceled", "completed"):
             with suppress(Invalid, NotFound):
-                await _asked(self._client.calls(sid).update_async(status=status))
+                ended = await _asked(self._client.calls(sid).update_async(status=status))
+                cancelled = cancelled or str(ended.status) == "canceled"
+        return cancelled
 
     async def end_call(self, sid: str) -> None:
         """Hang up on a call that was answered; raises Invalid when it is over already."""

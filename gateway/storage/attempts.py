@@ -7,6 +7,7 @@ made) and unknown (sent, and nobody knows), which evidence turns into placed or 
 
 import math
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from gateway.storage.engine import Database
 from gateway.storage.schema import attempt, call, dialing, erasure, secret, suppression
 
 _DAY = 24 * 60 * 60 * 1000
+# A pace that holds for longer than this beyond its own step was set by a clock that has been put right since.
+_ASTRAY_MS = 60_000
 
 _ERASURE = "erasure"  # the name of its key
 
@@ -70,6 +73,14 @@ class Held(NamedTuple):
     until: int | None = None
 
 
+class Busy(NamedTuple):
+    """How many calls are open: altogether, of each route, and of each campaign (None for single calls)."""
+
+    total: int
+    routes: Mapping[str, int]
+    campaigns: Mapping[str | None, int]
+
+
 def add_attempt(connection: sa.Connection, one: Attempt) -> None:
     """Write a planned attempt."""
     connection.execute(sa.insert(attempt), one._asdict())
@@ -84,19 +95,18 @@ def lock_dialing(connection: sa.Connection, database: Database) -> Dialing:
 
 
 def stands_against_all(
-    connection: sa.Connection, standing: Dialing, limits: Limits, *, now: int, route: str
+    connection: sa.Connection, standing: Dialing, limits: Limits, busy: Busy, *, now: int, route: str
 ) -> Held | None:
     """Which rule keeps every call of the route from being sent at ``now``."""
     if standing.stopped:
         return Held("stopped")
-    if standing.next_at > now:
+    if waits(standing.next_at, limits.per_second, now):
         return Held("pace", standing.next_at)
-    is_open = attempt.c.state.in_(OPEN)
-    if count_attempts(connection, is_open) >= limits.at_once:
+    if busy.total >= limits.at_once:
         return Held("concurrency")
-    if count_attempts(connection, is_open, attempt.c.route == route) >= limits.at_once_on_route:
+    if busy.routes.get(route, 0) >= limits.at_once_on_route:
         return Held("route")
-    if count_attempts(connection, attempt.c.intent_at >= now - now % _DAY) >= limits.per_day:
+    if sent_today(connection, limits.per_day, now=now):
         return Held("cap")
     return None
 
@@ -105,7 +115,7 @@ def stands_against(connection: sa.Connection, number: str) -> str | None:
     """Why a number cannot be rung now: it is suppressed, or busy with another attempt."""
     if suppressed_among(connection, [number]):
         return "suppressed"
-    if _any(connection, attempt.c.to_number == number, attempt.c.state.in_(OPEN)):
+    if _any(connection, attempt.c.to_number == number, is_open(attempt)):
         return "busy"
     return None
 
@@ -123,6 +133,38 @@ def next_turn(per_second: float, now: int) -> int:
     return now + (math.ceil(1000 / per_second) if per_second <= 1000 else 0)
 
 
+def waits(next_at: int, per_second: float, now: int) -> bool:
+    """Whether the pace keeps a call from being sent at ``now``; the one before allows it from ``next_at`` on."""
+    return now < next_at <= next_turn(per_second, now) + _ASTRAY_MS
+
+
+def is_open(which: Any) -> Any:
+    """The condition that an attempt of this table is open.
+
+    It is spelled as its index spells it: SQLite takes a partial index only for the very same words.
+    """
+    return which.c.state.in_([sa.literal_column(f"'{state}'") for state in OPEN])
+
+
+def count_open(connection: sa.Connection) -> Busy:
+    """Counts the open calls, by reading no others."""
+    columns = (attempt.c.route, attempt.c.campaign)
+    rows = connection.execute(sa.select(*columns, sa.func.count()).where(is_open(attempt)).group_by(*columns)).all()
+    routes, campaigns = Counter[str](), Counter[str | None]()
+    for route, name, count in rows:
+        routes[route] += count
+        campaigns[name] += count
+    return Busy(routes.total(), routes, campaigns)
+
+
+def sent_today(connection: sa.Connection, most: int, *conditions: Any, now: int) -> bool:
+    """Whether as many calls as ``most`` have been sent on this UTC day; what Twilio refused is none of them."""
+    if most < 1:
+        return True
+    today = sa.select(attempt.c.intent_at).where(attempt.c.intent_at >= now - now % _DAY, *conditions)
+    return connection.execute(today.limit(1).offset(most - 1)).first() is not None
+
+
 def claim(
     connection: sa.Connection, wanted: Attempt, standing: Dialing, *, owner: str, now: int, limits: Limits
 ) -> Attempt | Held | None:
@@ -130,7 +172,7 @@ def claim(
 
     Returns which rule stands against it now, and None when it is no longer planned.
     """
-    held = stands_against_all(connection, standing, limits, now=now, route=wanted.route)
+    held = stands_against_all(connection, standing, limits, count_open(connection), now=now, route=wanted.route)
     if held is not None:
         return held
     planned = sa.select(attempt.c.id).where(attempt.c.id == wanted.id, attempt.c.state == "planned")
@@ -155,9 +197,7 @@ def bind_sid(connection: sa.Connection, placed: Event) -> None:
         sa.update(call).where(call.c.id == placed.call, call.c.sid.is_(None)).values(sid=placed.data["sid"])
     )
     other = attempt.alias()
-    taken = sa.exists().where(
-        other.c.to_number == attempt.c.to_number, other.c.id != attempt.c.id, other.c.state.in_(OPEN)
-    )
+    taken = sa.exists().where(other.c.to_number == attempt.c.to_number, other.c.id != attempt.c.id, is_open(other))
     connection.execute(
         sa.update(attempt)
         .where(attempt.c.id == placed.call, attempt.c.state.in_(("intent", "unknown", "absent")))
@@ -242,9 +282,3 @@ def _erasure_key(connection: sa.Connection) -> bytes | None:
 def _any(connection: sa.Connection, *conditions: Any) -> bool:
     found: bool = connection.execute(sa.select(sa.exists().where(*conditions))).scalar_one()
     return found
-
-
-def count_attempts(connection: sa.Connection, *conditions: Any) -> int:
-    """How many attempts meet all conditions."""
-    count: int = connection.execute(sa.select(sa.func.count()).select_from(attempt).where(*conditions)).scalar_one()
-    return count

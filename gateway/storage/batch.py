@@ -12,7 +12,7 @@ from gateway.calls import PLACED, SUPERSEDED, State, derive, merge_outcome, repo
 from gateway.decide import Remembered
 from gateway.model import Event
 from gateway.storage.analyses import ask_judge, forget_analysis
-from gateway.storage.attempts import bind_sid, close_attempts, suppress
+from gateway.storage.attempts import bind_sid, close_attempts, lock_dialing, suppress
 from gateway.storage.bulk import Many, Newcomers
 from gateway.storage.callbook import named
 from gateway.storage.campaigns import end_contacts
@@ -67,6 +67,9 @@ class Batch:
 
     def write(self, works: Sequence[Work]) -> list[Any]:
         """Do all works; returns their answers in the same order."""
+        if any(type(work) is PutOutcome and work.body.get("opt_out") for work in works):
+            # Before the row of any call, as every claim takes them: in another order two would wait for each other.
+            lock_dialing(self._connection, self._statements.database)
         kinds: dict[type[Work], list[Any]] = {}
         for work in works:
             kinds.setdefault(type(work), []).append(work)

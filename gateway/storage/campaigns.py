@@ -9,18 +9,20 @@ import sqlalchemy as sa
 
 from gateway.model import Assignment
 from gateway.storage.attempts import (
-    OPEN,
     Attempt,
+    Busy,
     Dialing,
     Held,
     Limits,
     add_attempt,
-    count_attempts,
+    count_open,
     lock_dialing,
     next_turn,
+    sent_today,
     stands_against,
     stands_against_all,
     take_turn,
+    waits,
 )
 from gateway.storage.engine import Database
 from gateway.storage.rows import CallRow
@@ -32,6 +34,8 @@ DAY = 24 * 60 * 60 * 1000
 _BUSY_MS = 5_000
 # How many contacts one claim looks at, so that it holds up nobody else for long.
 _LOOK = 50
+# Spelled as the index of those who wait spells it.
+_WAITING = contact.c.state == sa.literal_column("'waiting'")
 
 
 class Campaign(NamedTuple):
@@ -129,47 +133,50 @@ def claim_contact(
     ``draw`` is pure: whether, when and with which assignment a contact is rung. Returns None when nobody is due, and
     ``Held("more")`` when the first contacts were put off and others may be due.
     """
-    held = stands_against_all(connection, standing, limits, now=now, route=one.route)
+    busy = count_open(connection)
+    held = stands_against_all(connection, standing, limits, busy, now=now, route=one.route)
     if held is not None:
         return held
-    held = _stands_against_campaign(connection, one, now)
+    held = _stands_against_campaign(connection, one, busy, now)
     if held is not None:
         return held
     due = (
         sa.select(contact)
-        .where(contact.c.campaign == one.id, contact.c.state == "waiting", contact.c.not_before <= now)
+        .where(contact.c.campaign == one.id, _WAITING, contact.c.not_before <= now)
         .order_by(contact.c.not_before, contact.c.line)
-        .limit(_LOOK)
         .with_for_update(skip_locked=True)
     )
-    found = [ContactRow(*row) for row in connection.execute(due)]
-    for person in found:
-        drawn = _look_at(connection, one, person, now, draw)
-        if isinstance(drawn, Draw):
-            intent = drawn.attempt._replace(state="intent", owner=owner, intent_at=now)
-            _write_intent(connection, one, person, drawn.row, intent)
-            take_turn(connection, limits, now=now)
-            return person, Draw(drawn.row, intent)
-        if isinstance(drawn, Later):
-            change_contact(connection, person, not_before=drawn.at)
-        else:
-            change_contact(connection, person, state="skipped", result=drawn.result, text=drawn.text)
-    return Held("more") if len(found) == _LOOK else None
+    for many in (1, _LOOK):  # nearly always the very first is called
+        found = [ContactRow(*row) for row in connection.execute(due.limit(many))]
+        for person in found:
+            drawn = _look_at(connection, one, person, now, draw)
+            if isinstance(drawn, Draw):
+                intent = drawn.attempt._replace(state="intent", owner=owner, intent_at=now)
+                _write_intent(connection, one, person, drawn.row, intent)
+                take_turn(connection, limits, now=now)
+                return person, Draw(drawn.row, intent)
+            if isinstance(drawn, Later):
+                change_contact(connection, person, not_before=drawn.at)
+            else:
+                change_contact(connection, person, state="skipped", result=drawn.result, text=drawn.text)
+        if len(found) < many:
+            return None
+    return Held("more")
 
 
-def _stands_against_campaign(connection: sa.Connection, one: Campaign, now: int) -> Held | None:
+def _stands_against_campaign(connection: sa.Connection, one: Campaign, busy: Busy, now: int) -> Held | None:
     row = connection.execute(
         sa.select(campaign.c.status, campaign.c.next_at).where(campaign.c.id == one.id).with_for_update()
     ).first()
     if row is None or row.status != "running":
         return Held("not running")
-    terms, ours = one.terms, attempt.c.campaign == one.id
-    if terms.calls_per_second is not None and row.next_at > now:
+    terms = one.terms
+    if terms.calls_per_second is not None and waits(row.next_at, terms.calls_per_second, now):
         return Held("campaign's pace", row.next_at)
-    is_open, today = attempt.c.state.in_(OPEN), attempt.c.intent_at >= now - now % DAY
-    if terms.concurrency is not None and count_attempts(connection, ours, is_open) >= terms.concurrency:
+    if terms.concurrency is not None and busy.campaigns.get(one.id, 0) >= terms.concurrency:
         return Held("campaign's concurrency")
-    if terms.daily_cap is not None and count_attempts(connection, ours, today) >= terms.daily_cap:
+    ours = attempt.c.campaign == one.id
+    if terms.daily_cap is not None and sent_today(connection, terms.daily_cap, ours, now=now):
         return Held("campaign's cap")
     return None
 
@@ -215,7 +222,7 @@ def _write_intent(
         epoch=row.epoch,
         why=row.reason,
         share=row.share,
-        analysed=row.analysed if person.arm is None else person.analysed,
+        analysed=row.analysed,  # whoever was once called during a hold stays out of the comparison
     )
     per_second = one.terms.calls_per_second
     if per_second is not None:
@@ -318,10 +325,10 @@ def advance(connection: sa.Connection, database: Database, now: int) -> list[tup
                 continue
             after: dict[str, Any] = {"to": "running", "started_at": now}
         elif one.status == "pausing":
-            if _has(connection, one.id, "dialling"):
+            if _any_is(connection, one.id, "dialling"):
                 continue
             after = {"to": "paused", "reason": one.reason}
-        elif _has(connection, one.id, "waiting") or _has(connection, one.id, "dialling"):
+        elif _any_is(connection, one.id, "waiting", "dialling"):
             continue
         else:
             after = {"to": "completed", "ended_at": now}
@@ -330,7 +337,8 @@ def advance(connection: sa.Connection, database: Database, now: int) -> list[tup
     return moved
 
 
-def _has(connection: sa.Connection, name: str, state: str) -> bool:
-    there = sa.exists().where(contact.c.campaign == name, contact.c.state == state)
+def _any_is(connection: sa.Connection, name: str, *states: str) -> bool:
+    # In one statement: between two, a contact could go from one state to the other and be seen in neither.
+    there = sa.exists().where(contact.c.campaign == name, contact.c.state.in_(states))
     found: bool = connection.execute(sa.select(there)).scalar_one()
     return found

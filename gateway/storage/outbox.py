@@ -18,6 +18,7 @@ from gateway.storage.attempts import (
     Limits,
     add_attempt,
     claim,
+    is_open,
     lock_dialing,
     mark,
     release,
@@ -38,11 +39,11 @@ from gateway.storage.campaigns import (
     set_status,
     told_of,
 )
-from gateway.storage.engine import DOWN, Connection, Database
+from gateway.storage.engine import BAD_ROW, DOWN, Connection, Database
 from gateway.storage.notices import add_notice
 from gateway.storage.rows import CallRow
-from gateway.storage.schema import attempt, audit, call, campaign, dialing, suppression
-from gateway.storage.works import AppendEvent, RecordCall, Rules, Supersede
+from gateway.storage.schema import attempt, audit, call, campaign, dialing, experiment, suppression
+from gateway.storage.works import AppendEvent, RecordCall, Rules, Supersede, Work
 
 _log = log.get("outbox")
 
@@ -102,14 +103,16 @@ class Outbox:
         """Planned attempts whose time has come, the longest due first."""
         query = (
             sa.select(attempt)
-            .where(attempt.c.state == "planned", attempt.c.not_before <= self._wall())
+            .where(attempt.c.state == sa.literal_column("'planned'"), attempt.c.not_before <= self._wall())
             .order_by(attempt.c.not_before, attempt.c.id)
         )
         return await self._read(query.limit(limit))
 
     async def unsettled(self, *states: str) -> list[Attempt]:
-        """Attempts in these states, the oldest first."""
-        return await self._read(sa.select(attempt).where(attempt.c.state.in_(states)).order_by(attempt.c.intent_at))
+        """Open attempts in these states, the oldest first."""
+        # They are few, and sorted here: for the sake of the order SQLite would read all attempts ever made.
+        found = await self._read(sa.select(attempt).where(is_open(attempt), attempt.c.state.in_(states)))
+        return sorted(found, key=lambda one: one.intent_at or 0)
 
     async def attempt(self, name: str) -> Attempt | None:
         """One attempt, or None."""
@@ -135,7 +138,8 @@ class Outbox:
     ) -> Attempt | Held | None:
         """Claim the next contact of a campaign; see ``campaigns.claim_contact``. An attempt may be sent, once.
 
-        The call is recorded in the same transaction; of a contact's calls the latest alone is analysed.
+        The call is recorded in the same transaction; of a contact's calls the latest is analysed, and the latest
+        before the end of the test where that has ended.
         """
 
         def work(connection: sa.Connection) -> Attempt | Held | None:
@@ -144,8 +148,13 @@ class Outbox:
             if claimed is None or isinstance(claimed, Held):
                 return claimed
             person, drawn = claimed
-            earlier = [Supersede(call=person.call, by=drawn.row.id, at=now)] if person.call else []
-            self._batch(connection).write([*earlier, RecordCall(drawn.row)])
+            if person.call is None:
+                works: list[Work] = [RecordCall(drawn.row)]
+            elif _is_over(connection, drawn.row.experiment):
+                works = [RecordCall(drawn.row._replace(analysed=False))]
+            else:
+                works = [Supersede(call=person.call, by=drawn.row.id, at=now), RecordCall(drawn.row)]
+            self._batch(connection).write(works)
             return drawn.attempt
 
         return await self._transact(work)
@@ -191,7 +200,13 @@ class Outbox:
         """
 
         def work(connection: sa.Connection) -> None:
-            if state is not None and not mark(connection, event.call, was=was, state=state, reason=reason):
+            # In the order of every claim and of the ledger's batches, so that no two wait for each other.
+            if then is not None and then.pauses:
+                lock_dialing(connection, self._database)
+            connection.execute(sa.select(call.c.seq).where(call.c.id == event.call).with_for_update())
+            # What was never made rang nobody, and is none of the day's calls.
+            more = {"intent_at": None} if state == "rejected" else {}
+            if state is not None and not mark(connection, event.call, was=was, state=state, reason=reason, **more):
                 return
             person = contact_of(connection, event.call) if then is not None else None
             self._batch(connection).write([AppendEvent(event=event)])
@@ -253,12 +268,20 @@ class Outbox:
     async def _transact(self, work: Callable[[sa.Connection], T]) -> T:
         try:
             return await self._database.transact(work)
+        except BAD_ROW:
+            raise  # a fault of ours, which must not look like a database that is away
         except DOWN as error:
             raise _away() from error
 
     async def _read(self, query: Any) -> list[Attempt]:
         async with self._database.read() as connection:
             return [Attempt(*row) for row in await connection.execute(query)]
+
+
+def _is_over(connection: sa.Connection, name: str | None) -> bool:
+    closed = sa.exists().where(experiment.c.id == name, experiment.c.closed_at.is_not(None))
+    found: bool = connection.execute(sa.select(closed)).scalar_one()
+    return found
 
 
 def _away() -> Unavailable:

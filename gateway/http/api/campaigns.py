@@ -1,6 +1,5 @@
 """Campaigns: made from a list, previewed, started, paused, resumed, cancelled, and followed contact by contact."""
 
-import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -11,11 +10,12 @@ from gateway.campaigns import Created, Standing
 from gateway.contacts import Contact, CsvReader, read_json
 from gateway.courtesy import aside
 from gateway.csvfile import BadRow
-from gateway.errors import Invalid, Malformed, Problem
-from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
+from gateway.errors import Invalid, Problem
+from gateway.http.api.endpoint import Answer, Ask, Body, endpoint, read_json_body
 from gateway.http.api.files import read_pieces
 from gateway.http.api.paging import Page, next_cursor
 from gateway.http.auth import Caller
+from gateway.log import mask
 from gateway.phone import masked
 from gateway.storage.campaignbook import contacts_page, list_campaigns
 from gateway.storage.campaigns import Campaign, ContactRow
@@ -173,15 +173,13 @@ def _named(query: Named) -> tuple[str, str, Terms]:
         texts = [f"a CSV body needs ?name=…&route=…: {name} is missing" for name in missing]
         raise Invalid(texts[0], [Problem(place="query", path=n, text=t) for n, t in zip(missing, texts, strict=True)])
     try:
-        terms = Terms.model_validate(json.loads(query.settings or "{}"))
+        terms = Terms.model_validate(read_json_body((query.settings or "").encode(), "settings"))
     except ValidationError as error:
         problems = [
             Problem(place="query", path=".".join(("settings", *map(str, one["loc"]))), text=one["msg"])
             for one in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         raise Invalid(f"the settings do not fit: {problems[0]}", problems) from error
-    except ValueError as error:
-        raise Malformed(f"settings is not JSON: {error}") from error
     return query.name or "", query.route or "", terms
 
 
@@ -233,7 +231,7 @@ def _contact(person: ContactRow, caller: Caller) -> dict[str, Any]:
         "variables": person.variables,
         "state": person.state,
         "result": person.result,
-        "text": person.text,
+        "text": person.text if caller.may("editor") or person.text is None else mask(person.text),
         "not_before": person.not_before or None,
         "attempts": person.attempts,
         "call": person.call,

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -33,7 +34,7 @@ from gateway.errors import (
 from gateway.http.auth import DOORKEEPER, Caller, Need, caller_of
 from gateway.http.keys import GATEWAY
 from gateway.storage.access import add_audit, claim_request, drop_request, keep_answer
-from gateway.storage.engine import Connection
+from gateway.storage.engine import AWAY, BAD_ROW, DOWN, Connection
 from gateway.wiring import Gateway
 
 _log = log.get("api")
@@ -164,7 +165,9 @@ def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse
             return error_response(error)
         except web.HTTPException as error:
             return error_response(Malformed(error.reason), status=error.status)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, DOWN) and not isinstance(error, BAD_ROW):
+                return error_response(Unavailable("the database does not answer; try again shortly"))
             _log.exception("api_failed", path=request.path)
             fault = Unavailable("the gateway met a fault of its own; it is in its log")
             return error_response(fault, status=500)
@@ -212,7 +215,7 @@ async def _call(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent
         caller=caller,
         path=request.match_info,
         query=dict(request.query),
-        body=_json(sent.raw) if one.body is not None and sent.stream is None else None,
+        body=read_json_body(sent.raw) if one.body is not None and sent.stream is None else None,
         headers=request.headers,
         stream=sent.stream,
         forget_tokens=request.app[DOORKEEPER].forget,
@@ -302,8 +305,9 @@ async def _once(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent
         digest = await sent.digest(one, request)
     except BaseException:
         # Nothing was changed: the key may be used again.
-        async with gateway.database.write() as connection:
-            await drop_request(connection, author=author, key=key)
+        with suppress(*AWAY):
+            async with gateway.database.write() as connection:
+                await drop_request(connection, author=author, key=key)
         raise
     async with gateway.database.write() as connection:
         text = json.dumps(answer.body)
@@ -321,18 +325,19 @@ async def _body(request: web.Request) -> bytes:
         raise Malformed("the body cannot be read") from error
 
 
-def _json(raw: bytes) -> Any:
+def read_json_body(raw: bytes, what: str = "the body") -> Any:
+    """JSON as it can be stored, or Malformed; nothing at all is an empty object."""
     if not raw:
         return {}
     if _NUL.search(raw):
-        raise Malformed("the body holds a NUL character, which cannot be stored")
+        raise Malformed(f"{what} holds a NUL character, which cannot be stored")
     try:
         told = json.loads(raw)
         if b"\\u" in raw:
             # Half of a surrogate pair can be written in JSON and nowhere else; it fails here.
             json.dumps(told, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"the body is not JSON: {error}") from error
+        raise Malformed(f"{what} is not JSON: {error}") from error
     return told
 
 
