@@ -69,8 +69,8 @@ wiring._ASK_AFTER = 3_000
 NAIVE = """
 from gateway.dialer import Dialer
 send = Dialer._send
-async def again(self, claimed):
-    await send(self, claimed)
+async def again(self, claimed, hours):
+    await send(self, claimed, hours)
     await self._outbox.move(claimed.id, was="unknown", state="planned")
 async def reconcile(self):
     for one in await self._outbox.unsettled("intent", "unknown"):
