@@ -16,7 +16,7 @@ from gateway.http.console.page import HEADERS, View, page, see
 from gateway.terms import DAYS
 
 _LISTED = 25
-_CONTACTS = 50
+_CONTACTS = 25
 _SKIPPED = 10
 _EXPORTED = 1000
 _ROUTES = 100

@@ -293,12 +293,12 @@ async def test_who_is_called_again_is_counted_with_the_time(outbound: Outbound) 
 
 async def test_contacts_are_filtered_and_paged(outbound: Outbound) -> None:
     kim = await visitor(outbound.served, "editor")
-    path = await kept(kim, "to\n555\n" + "".join(f"+1212555{number:04}\n" for number in range(100, 170)))
+    path = await kept(kim, "to\n555\n" + "".join(f"+1212555{number:04}\n" for number in range(100, 140)))
     first = await kim.get(path)
-    assert first.text.count('<th scope="row" class="tel">') == 50
+    assert first.text.count('<th scope="row" class="tel">') == 25
     following = re.search(r'href="(\?cursor=[^"#]*)#contacts">Next page', first.text)
     assert following
-    assert (await kim.get(path + following[1])).text.count('<th scope="row" class="tel">') == 21
+    assert (await kim.get(path + following[1])).text.count('<th scope="row" class="tel">') == 16
     skipped = await kim.get(f"{path}?state=skipped&result=row")
     assert skipped.text.count('<th scope="row" class="tel">') == 1
     assert "No such contact" in words(await kim.get(f"{path}?state=done"))
