@@ -20,12 +20,15 @@ from gateway.model import LiveRoute
 from gateway.placing import Contacts
 from gateway.storage.attempts import suppressed_among
 from gateway.storage.campaignbook import (
+    UNENDED,
     Loader,
     all_contacts,
     called_among,
     campaign_named,
     count_contacts,
+    next_due,
     unfinished,
+    waiting_again,
 )
 from gateway.storage.campaigns import DAY, Campaign, ContactRow, set_status, told_of
 from gateway.storage.engine import Connection, Database
@@ -52,10 +55,19 @@ class Created:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
-    """How many contacts of a campaign are in each state and ended with each result, altogether and of each arm."""
+    """How many contacts of a campaign are in each state and ended with each result, altogether and of each arm.
 
+    ``skips`` are the reasons of those who are skipped, ``retries`` tells who waits to be called again: after which
+    result, how many, from when on. ``due_at`` is when the next contact may be called, None when nobody waits;
+    ``obstacle`` says why nobody is called on its route, None when nothing stands against it or it is over.
+    """
+
+    obstacle: str | None = None
+    due_at: int | None = None
+    retries: Sequence[tuple[str, int, int]] = ()
     states: Counter[str] = field(default_factory=Counter)
     results: Counter[str] = field(default_factory=Counter)
+    skips: Counter[str] = field(default_factory=Counter)
     arms: dict[str, Counter[str]] = field(default_factory=dict)
     arm_results: dict[str, Counter[str]] = field(default_factory=dict)
 
@@ -179,15 +191,19 @@ class Campaigns:
             raise NotFound(f"there is no campaign {name}")
         return one
 
-    async def standing(self, name: str) -> Standing:
+    async def standing(self, one: Campaign) -> Standing:
         """How far a campaign has come."""
-        told = Standing()
         async with self._database.read() as connection:
-            counts = await count_contacts(connection, name)
+            counts = await count_contacts(connection, one.id)
+            retries, due = await waiting_again(connection, one.id), await next_due(connection, one.id)
+        obstacle = self._why_not(one) if one.status in UNENDED else None
+        told = Standing(obstacle=obstacle, due_at=due, retries=retries)
         for state, result, arm, count in counts:
             told.states[state] += count
             if result is not None:
                 told.results[result] += count
+            if result is not None and state == "skipped":
+                told.skips[result] += count
             if arm is not None:
                 told.arms.setdefault(arm, Counter())[state] += count
                 results = told.arm_results.setdefault(arm, Counter())

@@ -1,4 +1,5 @@
-"""Reads the contacts of a campaign, from CSV as it streams in or from JSON; every bad row is told, none is guessed.
+"""Reads the contacts of a campaign, from CSV as it streams in or from JSON, and writes them as CSV; every bad row is
+told, none is guessed.
 
 Pure: bytes or parsed JSON come in, contacts and bad rows go out. A row becomes a contact exactly as it is written,
 or a sentence that says how to write it; what the sentence suggests is never used in its place.
@@ -11,9 +12,12 @@ from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
 
-from gateway.csvfile import FIELD_LIMIT, TOLD, BadRow, Columns, CsvRows, Row, wrong_cell
+from gateway.csvfile import FIELD_LIMIT, TOLD, BadRow, Columns, CsvRows, Row, csv_line, wrong_cell
 from gateway.numbering import EXAMPLE, shown, wrong_number
 from gateway.targets.parameters import reserved
+
+EXPORTED = ("line", "to", "timezone", "state", "result", "reason", "arm", "version", "attempts", "call")
+"""The columns of an exported campaign."""
 
 _SLICE = 1 << 16
 _OWN = ("to", "timezone", "consent")
@@ -54,6 +58,13 @@ def read_json(contacts: Sequence[Mapping[str, Any]]) -> Iterator[Contact | BadRo
 def missing_variables(contact: Contact, required: Collection[str]) -> list[str]:
     """Which of the variables an agent requires the contact does not bring, sorted; a blank one is not brought."""
     return sorted(name for name in set(required) if not contact.variables.get(name, "").strip())
+
+
+def exported(person: Mapping[str, Any]) -> str:
+    """A contact as the API tells it, as a line of CSV in which no cell is a formula."""
+    given = person["assignment"] or {}
+    told = {**person, "reason": person["text"], "arm": given.get("arm"), "version": given.get("version")}
+    return csv_line(["" if told[column] is None else str(told[column]) for column in EXPORTED])
 
 
 # -- CSV -----------------------------------------------------------------------------------------------------

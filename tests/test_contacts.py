@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contacts import Contact, CsvReader, missing_variables, read_csv, read_json
+from gateway.contacts import EXPORTED, Contact, CsvReader, exported, missing_variables, read_csv, read_json
 from gateway.csvfile import BadRow
 from gateway.errors import Invalid
 
@@ -425,3 +425,13 @@ def test_a_missing_or_blank_variable_is_named() -> None:
     person = contact(2, ADA, first_name="Ada", plan=" ", note="")
     assert missing_variables(person, ["first_name"]) == []
     assert missing_variables(person, ("plan", "first_name", "city", "note", "city")) == ["city", "note", "plan"]
+
+
+def test_what_a_spreadsheet_would_run_is_written_as_text() -> None:
+    person: dict[str, Any] = dict.fromkeys(EXPORTED) | {
+        "line": 2,
+        "to": ADA,
+        "text": "=HYPERLINK()",
+        "assignment": None,
+    }
+    assert exported(person) == f"2,{ADA},,,,'=HYPERLINK(),,,,\r\n"

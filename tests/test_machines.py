@@ -179,8 +179,8 @@ async def test_a_machine_is_hung_up_on_and_the_agent_never_hears_of_it(outbound:
     assert (kinds.count("amd"), kinds.count("machine")) == (1, 1)
     told = await measures(outbound, shown)
     assert told["answered"].items() >= {"n": 1, "mean": 1.0}.items()
-    assert told["answered_by=machine"] == {"n": 1, "mean": 1.0}
-    assert told["answered_by=human"] == {"n": 1, "mean": 0.0}
+    assert told["answered_by=machine"].items() >= {"n": 1, "mean": 1.0}.items()
+    assert told["answered_by=human"].items() >= {"n": 1, "mean": 0.0}.items()
     assert "hung_up_early" not in told
     arms = (await outbound.served.api("GET", "/experiments/reminders-1/results")).body["arms"]
     assert [(one["calls"], one["served"]) for one in arms if one["calls"]] == [(1, 0)]

@@ -26,9 +26,6 @@ group = typer.Typer(
 Campaign = Annotated[str, typer.Argument(metavar="ID", help="The campaign's id: cmp_…")]
 Reason = Annotated[str, typer.Option(help="Why; it stands in the audit log and with the campaign.")]
 
-EXPORTED = ("line", "to", "timezone", "state", "result", "reason", "arm", "version", "attempts", "call")
-"""The columns of an exported campaign."""
-
 
 @group.command("create")
 def create_campaign(
@@ -180,6 +177,9 @@ def export_campaign(
 
     gateway campaign export cmp_… not-called.csv --state skipped
     """
+    # It brings the tables of numbering plans, which `--help` need not wait for.
+    from gateway.contacts import EXPORTED, exported
+
     # A file that is there is whole.
     part, count = file.with_name(f"{file.name}.part"), 0
     with Progress(console=err, transient=True) as progress, part.open("w", encoding="utf-8", newline="") as opened:
@@ -203,16 +203,6 @@ def export_campaign(
             raise
     part.replace(file)
     out.print(f"{count} contacts written to {file}", highlight=False, markup=False, soft_wrap=True)
-
-
-def exported(person: Any) -> str:
-    """A contact of the API as a line of CSV, in which no cell is a formula."""
-    # It brings the tables of numbering plans, which `--help` need not wait for.
-    from gateway.csvfile import csv_line
-
-    given = person["assignment"] or {}
-    told = {**person, "reason": person["text"], "arm": given.get("arm"), "version": given.get("version")}
-    return csv_line(["" if told[column] is None else str(told[column]) for column in EXPORTED])
 
 
 def read_settings(pairs: list[str]) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from gateway.storage.schema import attempt, campaign, contact
 _WRITTEN = ContactRow._fields[: ContactRow._fields.index("call")]
 _PORTION = 250
 
+UNENDED = ("loading", "draft", "ready", "scheduled", "running", "pausing", "paused")
+"""The statuses of a campaign that can still change."""
+
 
 class Loader:
     """Writes the contacts of a campaign in transactions of their own, so that no call waits for a long list."""
@@ -92,6 +95,37 @@ async def count_contacts(connection: Connection, name: str) -> list[tuple[str, s
     columns = (contact.c.state, contact.c.result, contact.c.arm)
     query = sa.select(*columns, sa.func.count()).where(contact.c.campaign == name).group_by(*columns)
     return [(row[0], row[1], row[2], row[3]) for row in await connection.execute(query)]
+
+
+async def count_states(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, int]]:
+    """How many contacts of each of these campaigns there are in each state."""
+    columns = (contact.c.campaign, contact.c.state)
+    query = sa.select(*columns, sa.func.count()).where(contact.c.campaign.in_(names)).group_by(*columns)
+    counted: dict[str, dict[str, int]] = {}
+    for name, state, many in await connection.execute(query):
+        counted.setdefault(name, {})[state] = many
+    return counted
+
+
+async def waiting_again(connection: Connection, name: str) -> list[tuple[str, int, int]]:
+    """Who waits to be called again: after which result, how many, and from when on the first of them."""
+    waits = sa.and_(contact.c.campaign == name, contact.c.state == "waiting", contact.c.result.is_not(None))
+    columns = (contact.c.result, sa.func.count(), sa.func.min(contact.c.not_before))
+    query = sa.select(*columns).where(waits).group_by(contact.c.result).order_by(contact.c.result)
+    return [(row[0], row[1], row[2]) for row in await connection.execute(query)]
+
+
+async def next_due(connection: Connection, name: str) -> int | None:
+    """From when on the next contact of a campaign may be called; None when nobody waits."""
+    query = sa.select(sa.func.min(contact.c.not_before))
+    found: int | None = await connection.scalar(query.where(contact.c.campaign == name, contact.c.state == "waiting"))
+    return found
+
+
+async def unended(connection: Connection) -> list[tuple[str, str, str]]:
+    """The campaigns that are not over: id, status, and why it is so."""
+    query = sa.select(campaign.c.id, campaign.c.status, campaign.c.reason).where(campaign.c.status.in_(UNENDED))
+    return [(row[0], row[1], row[2]) for row in await connection.execute(query.order_by(campaign.c.id))]
 
 
 async def contacts_page(

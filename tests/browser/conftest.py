@@ -1,6 +1,8 @@
 """A gateway with the example files, a browser beside it, and an eye on all that goes wrong in the browser."""
 
+import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page
 
 from tests.browser.chromium import chromium
 from tests.conftest import ADMIN, Running, running, settings_for, write_files
+
+AXE = Path(__file__).parents[1] / "tools/node_modules/axe-core/axe.min.js"
 
 
 @dataclass(kw_only=True)
@@ -52,14 +56,31 @@ class Desk:
         return secret
 
 
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    """A desk at a gateway; whatever the browser complained of fails the test."""
-    write_files(tmp_path)
-    async with running(settings_for(tmp_path, f"sqlite:///{tmp_path}/gateway.db")) as served, chromium() as browser:
+async def serious(page: Page) -> dict[str, list[str]]:
+    """What axe-core finds on an open page that keeps people from using it, and where."""
+    assert AXE.exists(), "axe-core is missing: `make test` installs it, or npm ci in tests/tools"
+    await page.evaluate(AXE.read_text(encoding="utf-8"))
+    told = json.loads(await page.evaluate("axe.run().then((told) => JSON.stringify(told.violations))"))
+    found = [violation for violation in told if violation["impact"] in ("serious", "critical")]
+    return {one["id"]: [node["html"] for node in one["nodes"]][:3] for one in found}
+
+
+@asynccontextmanager
+async def watched(served: Running) -> AsyncIterator[Desk]:
+    """A desk at a gateway that serves; whatever the browser complained of fails the test."""
+    async with chromium() as browser:
         desk = Desk(served=served, browser=browser)
         yield desk
         for context in desk.contexts:
             await context.close()
     assert desk.complaints == []
     assert [url for url in desk.asked if not url.startswith((served.url, "data:"))] == []
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """A desk at a gateway with the example files."""
+    write_files(tmp_path)
+    settings = settings_for(tmp_path, f"sqlite:///{tmp_path}/gateway.db")
+    async with running(settings) as served, watched(served) as desk:
+        yield desk

@@ -11,9 +11,9 @@ from playwright.async_api import Browser, Page
 
 from gateway import log
 from gateway.demo import BEHAVIOURS
-from gateway.simulator import Behaviour, Faults, Plan, simulate
+from gateway.simulator import Behaviour, Callee, Faults, Plan, RestPlan, listen, simulate
 from tests.browser.chromium import chromium
-from tests.conftest import ACCOUNT, ADMIN, TOKEN, Running, running, settings_for
+from tests.conftest import ACCOUNT, ADMIN, TOKEN, Running, free_port, running, settings_for
 
 ROOT = Path(__file__).parents[2]
 WIDTHS = (1280, 360)
@@ -30,6 +30,8 @@ PAGES = {
     "agent-new": "/new-agent",
     "calls": "/calls",
     "call": f"/calls/{TALKED}",
+    "campaigns": "/campaigns",
+    "campaign-new": "/new-campaign",
     "suppressions": "/suppressions",
     "dialing": "/dialing",
     "tokens": "/admin/tokens",
@@ -46,15 +48,35 @@ async def main(folder: Path) -> None:
         home = Path(name)
         shutil.copytree(ROOT / "routes", home / "routes")
         shutil.copytree(ROOT / "config/agents", home / "agents")
-        settings = settings_for(home, f"sqlite:///{home}/gateway.db")
+        port = free_port()
+        settings = settings_for(
+            home,
+            f"sqlite:///{home}/gateway.db",
+            GATEWAY_TWILIO__API_BASE_URL=f"http://127.0.0.1:{port}",
+            GATEWAY_OUTBOUND__ALLOWED_COUNTRIES='["US"]',
+            GATEWAY_OUTBOUND__WINDOW="always",
+            GATEWAY_OUTBOUND__CALLS_PER_SECOND="30",
+            GATEWAY_OUTBOUND__MAX_CONCURRENT="60",
+        )
+        people = RestPlan(
+            account=ACCOUNT,
+            token=TOKEN,
+            public_url=settings.server.public_url,
+            agent_token=ADMIN,
+            rate=1000.0,
+            speed=60.0,
+            callee=Callee(busy=0.12, no_answer=0.18, machine=0.06),
+            behaviours=BEHAVIOURS,
+        )
         async with running(settings) as served:
             await fill(served)
         spread(home / "gateway.db")
-        async with running(settings) as served, chromium() as browser:
+        async with listen(people, port), running(settings) as served, chromium() as browser:
             await steer(served)
+            campaigns = await call_lists(served)
             for scheme in SCHEMES:
                 for width in WIDTHS:
-                    await take(browser, served, folder, scheme, width)
+                    await take(browser, served, folder, scheme, width, campaigns)
 
 
 async def fill(served: Running) -> None:
@@ -131,15 +153,55 @@ async def steer(served: Running) -> None:
         await served.api("POST", "/suppressions", {"number": number}, token=made)
 
 
-async def take(browser: Browser, served: Running, folder: Path, scheme: str, width: int) -> None:
+async def call_lists(served: Running) -> dict[str, str]:
+    """Campaigns in every state; the addresses of one that runs, one that is over and one that is a draft."""
+    route = (await served.api("GET", "/routes/renewals")).body["route"]
+    test = route["body"]["ab_test"] | {"enabled": True}
+    await served.api("PUT", "/routes/renewals", route["body"] | {"ab_test": test}, If_Match='"1"')
+
+    async def made(name: str, first: int, count: int, verb: str = "", **settings: object) -> str:
+        contacts: list[dict[str, object]] = [
+            {"to": f"+1212555{number:04}", "variables": {"first_name": "Ada"}}
+            for number in range(first, first + count)
+        ]
+        contacts[3:3] = [{"to": "555 0142"}, {"to": contacts[0]["to"]}, {"to": "+442079460000"}]
+        body = {"name": name, "route": "renewals", "contacts": contacts, "settings": settings}
+        one = (await served.api("POST", "/campaigns", body)).body["campaign"]
+        path = f"/campaigns/{one['id']}"
+        if verb:
+            await served.api("POST", f"{path}/{verb}")
+        return path
+
+    async def until(path: str, done: int) -> None:
+        while (await served.api("GET", path)).body["campaign"]["counts"]["done"] < done:
+            await asyncio.sleep(0.2)
+
+    over = await made("Trial users, first round", 100, 80, "start")
+    await until(over, 80)
+    paused = await made("Invoices overdue", 1000, 40, "start", concurrency=4)
+    await until(paused, 9)
+    await served.api("POST", f"{paused}/pause", {"reason": "the script names last month"})
+    await made("Renewals in June", 2000, 260, "start", start_at="2030-06-01T09:00:00-04:00", days=["mon", "tue"])
+    draft = await made("Customer survey", 3000, 400, window="10:00-18:00", calls_per_second=0.5)
+    retry = {"busy": "30m", "no_answer": "4h"}
+    runs = await made("Renewals in May", 4000, 500, "start", concurrency=8, max_attempts=3, retry=retry)
+    await until(runs, 90)
+    return {"campaign": runs, "campaign-over": over, "campaign-draft": draft}
+
+
+async def take(
+    browser: Browser, served: Running, folder: Path, scheme: str, width: int, campaigns: dict[str, str]
+) -> None:
     """Every page in one colour scheme and width."""
     options = {"color_scheme": scheme, "viewport": {"width": width, "height": 800 if width > 600 else 720}}
     context = await browser.new_context(**options, locale="en-GB", timezone_id="UTC")  # type: ignore[arg-type]
     page = await context.new_page()
     await shoot(page, served.url + "/sign-in", folder / f"sign-in-{width}-{scheme}.png")
     await sign_in(page, served)
-    for name, path in PAGES.items():
+    for name, path in (PAGES | campaigns).items():
         await shoot(page, served.url + path, folder / f"{name}-{width}-{scheme}.png")
+    await page.get_by_role("button", name="Preview").click()
+    await page.screenshot(path=folder / f"campaign-preview-{width}-{scheme}.png", full_page=True)
     await context.close()
 
 

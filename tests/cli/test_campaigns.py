@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.campaigns import EXPORTED, exported, read_settings
+from gateway.cli.campaigns import read_settings
 from gateway.cli.campaignview import View
+from gateway.contacts import EXPORTED
 from gateway.errors import Invalid
 from gateway.simulator.callee import Callee
 from tests.cli.shell import gateway
@@ -80,16 +81,6 @@ async def test_a_list_goes_from_the_shell_to_its_export(tmp_path: Path) -> None:
         await tell(served, "export", one, str(back), "--state", "skipped")
         assert [row["line"] for row in read(back)] == ["3", "5"]
     assert side.rung == dict.fromkeys((ADA, BEA, CLEO), 1)
-
-
-def test_what_a_spreadsheet_would_run_is_written_as_text() -> None:
-    person: dict[str, Any] = dict.fromkeys(EXPORTED) | {
-        "line": 2,
-        "to": ADA,
-        "text": "=HYPERLINK()",
-        "assignment": None,
-    }
-    assert exported(person) == f"2,{ADA},,,,'=HYPERLINK(),,,,\r\n"
 
 
 async def test_a_campaign_is_paused_resumed_and_cancelled(tmp_path: Path) -> None:

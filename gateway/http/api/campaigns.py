@@ -1,6 +1,6 @@
 """Campaigns: made from a list, previewed, started, paused, resumed, cancelled, and followed contact by contact."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -17,10 +17,12 @@ from gateway.http.api.paging import Page, next_cursor
 from gateway.http.auth import Caller
 from gateway.log import mask
 from gateway.phone import masked
-from gateway.storage.campaignbook import contacts_page, list_campaigns
+from gateway.storage.campaignbook import contacts_page, count_states, list_campaigns
 from gateway.storage.campaigns import Campaign, ContactRow
 from gateway.terms import Terms
 
+STATES = ("waiting", "dialling", "done", "skipped")
+"""What a contact can be."""
 _ROWS = 50
 
 
@@ -85,8 +87,9 @@ async def list_all(ask: Ask) -> dict[str, Any]:
         found = await list_campaigns(
             connection, before=wanted.cursor, limit=wanted.limit, name=wanted.name, status=wanted.status
         )
+        counted = await count_states(connection, [one.id for one in found])
     return {
-        "campaigns": [_shown(one) for one in found],
+        "campaigns": [_shown(one) | {"counts": _counts(counted.get(one.id, {}))} for one in found],
         "next": next_cursor([one.created_at for one in found], wanted.limit),
     }
 
@@ -197,14 +200,21 @@ async def _pieces(rows: Iterator[Contact | BadRow]) -> AsyncIterator[Sequence[Co
 async def _standing(ask: Ask) -> dict[str, Any]:
     campaigns = ask.gateway.campaigns
     one = await campaigns.find(ask.path["campaign"])
-    standing: Standing = await campaigns.standing(one.id)
-    counts = {state: standing.states[state] for state in ("waiting", "dialling", "done", "skipped")}
+    standing: Standing = await campaigns.standing(one)
     return _shown(one) | {
-        "counts": counts,
+        "obstacle": standing.obstacle,
+        "counts": _counts(standing.states),
+        "due_at": standing.due_at,
+        "retries": [{"result": why, "contacts": count, "at": at} for why, count, at in standing.retries],
         "results": dict(standing.results),
+        "skips": dict(standing.skips),
         "arms": _plain(standing.arms),
         "arm_results": _plain(standing.arm_results),
     }
+
+
+def _counts(states: Mapping[str, int]) -> dict[str, int]:
+    return {state: states.get(state, 0) for state in STATES}
 
 
 def _plain(arms: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
@@ -222,16 +232,18 @@ def _problems(made: Created) -> list[dict[str, Any]]:
 
 
 def _contact(person: ContactRow, caller: Caller) -> dict[str, Any]:
-    given = person.assignment
+    given, whole = person.assignment, caller.may("editor")
+    # What was written in the list may hold a number anywhere.
+    told: Callable[[str], str] = str if whole else mask
     return {
         "line": person.line,
-        "to": person.to_number if caller.may("editor") else masked(person.to_number),
+        "to": person.to_number if whole else masked(person.to_number),
         "timezone": person.timezone,
-        "consent": person.consent,
-        "variables": person.variables,
+        "consent": person.consent and told(person.consent),
+        "variables": {told(name): told(value) for name, value in person.variables.items()},
         "state": person.state,
         "result": person.result,
-        "text": person.text if caller.may("editor") or person.text is None else mask(person.text),
+        "text": person.text and told(person.text),
         "not_before": person.not_before or None,
         "attempts": person.attempts,
         "call": person.call,

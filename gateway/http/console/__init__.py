@@ -7,7 +7,7 @@ import jinja2
 from aiohttp import web
 
 from gateway.http.auth import DOORKEEPER
-from gateway.http.console import admin, agents, calls, dialing, formats, live, overview, routes, signin
+from gateway.http.console import admin, agents, calls, campaigns, dialing, formats, live, overview, routes, signin
 from gateway.http.console.page import SESSIONS, Page, serve_page
 from gateway.http.console.sessions import Sessions
 from gateway.http.console.static import add_static
@@ -18,6 +18,7 @@ PAGES: tuple[Page, ...] = (
     *routes.PAGES,
     *agents.PAGES,
     *calls.PAGES,
+    *campaigns.PAGES,
     *dialing.PAGES,
     *admin.PAGES,
     *signin.PAGES,

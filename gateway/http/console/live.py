@@ -11,7 +11,9 @@ from aiohttp import web
 from gateway import log
 from gateway.http.console.page import HEADERS, SESSIONS, View, cookie_name, page
 from gateway.http.keys import GATEWAY
+from gateway.storage.campaignbook import unended
 from gateway.storage.engine import AWAY
+from gateway.traffic import Figures
 from gateway.wiring import Gateway
 
 _log = log.get("console")
@@ -67,8 +69,17 @@ async def _news(gateway: Gateway) -> dict[str, Any]:
     shape = [state.snapshot.publication, sorted(state.holds), sorted(figures.failing), stopped, len(gateway.drift)]
     return {
         "state": json.dumps(shape),
+        "campaigns": json.dumps(await _campaigns(gateway, figures)),
         "figures": {"under_way": figures.under_way, "today": figures.today},
     }
+
+
+async def _campaigns(gateway: Gateway, figures: Figures) -> list[Any]:
+    """What is another for every step of a campaign; counting its contacts each second would cost too much."""
+    async with gateway.database.read() as connection:
+        found = await unended(connection)
+    dials = any(status in ("running", "pausing") for _, status, _ in found)
+    return [found, (figures.today, figures.under_way) if dials else None]
 
 
 def _event(news: dict[str, Any]) -> bytes:

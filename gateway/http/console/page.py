@@ -4,7 +4,7 @@ A page reads and changes through the very endpoints of the API, called in the pr
 nothing that the API could not, and every rule, role check and audit row is theirs.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -19,6 +19,7 @@ from gateway.errors import GatewayError, Malformed, Refused
 from gateway.http.api.endpoint import STATUS, Answer, Endpoint, perform
 from gateway.http.auth import DOORKEEPER, Caller, Need
 from gateway.http.console.sessions import Sessions, SignedIn, same_text
+from gateway.http.console.upload import File, read_upload, tidied
 from gateway.http.keys import GATEWAY
 from gateway.storage.engine import DOWN
 from gateway.wiring import Gateway
@@ -54,6 +55,7 @@ class View:
     signed_in: SignedIn
     form: Mapping[str, str] = field(default_factory=dict)
     checked: Mapping[str, list[str]] = field(default_factory=dict)
+    file: File | None = None
 
     @property
     def caller(self) -> Caller:
@@ -78,6 +80,7 @@ class View:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
+        stream: AsyncIterator[bytes] | None = None,
     ) -> Answer:
         """Do an endpoint of the API, but none that streams a file, as whoever is signed in; raises what it raises."""
         answer = await perform(
@@ -88,6 +91,7 @@ class View:
             query=query or {},
             body=body if body is not None else {},
             headers=headers or {},
+            stream=stream,
             forget_tokens=self.request.app[DOORKEEPER].forget,
             door="console",
         )
@@ -118,13 +122,14 @@ class Page:
     path: str
     role: Need
     handler: Handler
+    takes_file: bool = False
 
 
-def page(method: str, path: str, *, role: Need = "viewer") -> Callable[[Handler], Page]:
-    """Make a function a page of the console."""
+def page(method: str, path: str, *, role: Need = "viewer", takes_file: bool = False) -> Callable[[Handler], Page]:
+    """Make a function a page of the console; with ``takes_file`` its form carries a file behind its fields."""
 
     def made(handler: Handler) -> Page:
-        return Page(method=method, path=path, role=role, handler=handler)
+        return Page(method=method, path=path, role=role, handler=handler, takes_file=takes_file)
 
     return made
 
@@ -178,7 +183,7 @@ async def _guarded(one: Page, view: View) -> web.StreamResponse:
         if "\x00" in view.request.path or "\x00" in view.request.query_string:
             raise Malformed("the address holds a NUL character")
         if one.method == "POST":
-            await _read_form(view)
+            await (_read_upload(view) if one.takes_file else _read_form(view))
         return await one.handler(view)
     except GatewayError as error:
         code = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
@@ -196,11 +201,15 @@ async def _error(view: View, status: int, error: GatewayError) -> web.Response:
     return await view.render("error.html", status=status, error=error, title=HTTPStatus(status).phrase)
 
 
-async def read_form(request: web.Request) -> Mapping[str, list[str]]:
-    """The fields of a form that one of our own pages sent; anything else raises Refused or Malformed."""
+def _check_origin(request: web.Request) -> None:
     origin = request.headers.get("Origin", "")
     if origin != origin_of(request.app[GATEWAY].settings.server.public_url):
         raise Refused("The form did not come from this console. Open it at the address that public_url names.")
+
+
+async def read_form(request: web.Request) -> Mapping[str, list[str]]:
+    """The fields of a form that one of our own pages sent; anything else raises Refused or Malformed."""
+    _check_origin(request)
     if request.content_type != "application/x-www-form-urlencoded":
         raise Malformed("a form is sent as application/x-www-form-urlencoded")
     try:
@@ -211,16 +220,30 @@ async def read_form(request: web.Request) -> Mapping[str, list[str]]:
     for name, value in sent.items():
         if not isinstance(value, str) or "\x00" in value:
             raise Malformed(f"the field {name} cannot be read")
-        fields.setdefault(name, []).append(value.replace("\r\n", "\n").strip())
+        fields.setdefault(name, []).append(tidied(value))
     return fields
 
 
 async def _read_form(view: View) -> None:
-    fields = await read_form(view.request)
-    if not same_text(fields.get("csrf", [""])[0], view.signed_in.csrf):
-        raise Refused("The form is too old, or was not made by this console. Load the page again.")
+    _take(view, await read_form(view.request))
+    _check_mark(view, view.form.get("csrf", ""))
+
+
+async def _read_upload(view: View) -> None:
+    """The fields of a form with a file; the file itself is left to be read, and only if the form is one of ours."""
+    _check_origin(view.request)
+    fields, view.file = await read_upload(view.request, lambda mark: _check_mark(view, mark))
+    _take(view, fields)
+
+
+def _take(view: View, fields: Mapping[str, list[str]]) -> None:
     view.checked = fields
     view.form = {name: values[-1] for name, values in fields.items()}
+
+
+def _check_mark(view: View, mark: str) -> None:
+    if not same_text(mark, view.signed_in.csrf):
+        raise Refused("The form is too old, or was not made by this console. Load the page again.")
 
 
 def origin_of(url: str) -> str:
@@ -271,6 +294,12 @@ _SAID: Mapping[str, str] = {
     "suppressed": "The number will not be called again.",
     "allowed": "The number may be called again.",
     "revoked": "The token is revoked.",
+    "kept": "The list is kept. Nobody is called before the campaign is started.",
+    "campaign_started": "The campaign is started.",
+    "pausing": "Nobody more is called. Calls under way end by themselves.",
+    "resumed": "The campaign goes on.",
+    "cancelled": "The campaign is cancelled for good.",
+    "placed": "The call is planned, and placed as soon as its turn comes.",
 }
 
 

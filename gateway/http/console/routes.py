@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.errors import Conflict, GatewayError, Invalid, Moved, NotFound, Refused
 from gateway.http.api import routes as api
 from gateway.http.api.calls import list_all as list_calls
+from gateway.http.api.calls import place_call
 from gateway.http.api.overview import show_overview
 from gateway.http.console.agents import keep
 from gateway.http.console.page import View, page, problems_of, see
@@ -119,6 +120,28 @@ def _pairs(revisions: list[dict[str, Any]]) -> list[tuple[dict[str, Any] | None,
 
 def _changed(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> list[str]:
     return differences(old["body"] if old else None, new["body"])
+
+
+# -- one call ----------------------------------------------------------------------------------------------
+
+
+@page("POST", "/routes/{route}/call", role="editor")
+async def place_one(view: View) -> web.StreamResponse:
+    """Place one call on the route."""
+    body: dict[str, Any] = {"route": view.path["route"], "to": view.form.get("to", "")}
+    lines = [line.partition("=") for line in view.form.get("variables", "").splitlines() if line.strip()]
+    body["variables"] = {name.strip(): value.strip() for name, _, value in lines}
+    if view.form.get("timezone"):
+        body["timezone"] = view.form["timezone"]
+    try:
+        call = (await view.ask(place_call, path={}, body=body))["call"]
+    except Invalid as error:
+        # Beside its field where it has one, and above the form where it has none.
+        told = {problem.path.partition(".")[0]: problem.text for problem in error.problems}
+        fields = {name: text for name, text in told.items() if name in ("to", "timezone", "variables")}
+        placed = {f"call.{name}": text for name, text in (fields or {"": error.message}).items()}
+        return await _show(view, problems=placed, status=422)
+    return see(f"/calls/{call['id']}", said="placed")
 
 
 # -- the A/B test ------------------------------------------------------------------------------------------
@@ -347,6 +370,7 @@ PAGES = (
     show_routes,
     show_route,
     change_split,
+    place_one,
     hold,
     end_hold,
     roll_back,

@@ -239,7 +239,8 @@ async def test_every_form_is_refused_to_whom_it_is_not_for(served: Running, role
     for one in PAGES:
         if one.path in ("/sign-out", "/sign-out-everywhere", "/live"):
             continue
-        path = one.path.format(route="support", agent="support", number="5", call="CA0", token="none")
+        names = {"route": "support", "agent": "support", "number": "5", "call": "CA0", "token": "none"}
+        path = one.path.format(**names, campaign="cmp_0")
         answer = await (kim.get(path) if one.method == "GET" else kim.post(path))
         assert (answer.status == 403) is (rank[role] < rank[one.role]), f"{one.method} {path}: {answer.status}"
         assert answer.status < 500, f"{one.method} {path}"

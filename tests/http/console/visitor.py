@@ -29,6 +29,16 @@ class Visitor:
         sent = {name.rstrip("_").replace("__", "."): value for name, value in fields.items()}
         return await self._send("POST", path, {"csrf": self.csrf if csrf is None else csrf, **sent})
 
+    async def upload(self, path: str, file: str | bytes | None, *, csrf: str | None = None, **fields: str) -> Answer:
+        """A form with a file behind its fields; without one as a browser sends it when nothing was chosen."""
+        form = aiohttp.FormData()
+        form.add_field("csrf", self.csrf if csrf is None else csrf)
+        for name, value in fields.items():
+            form.add_field(name.rstrip("_").replace("__", "."), value)
+        content = file.encode() if isinstance(file, str) else file or b""
+        form.add_field("file", content, filename="" if file is None else "people.csv", content_type="text/csv")
+        return await self._send("POST", path, form)
+
     async def sign_in(self, token: str = ADMIN) -> "Visitor":
         """Sign in, and learn what forms must carry."""
         answer = await self.post("/sign-in", token=token)
@@ -36,7 +46,7 @@ class Visitor:
         await self.get("/")
         return self
 
-    async def _send(self, method: str, path: str, form: dict[str, str] | None = None) -> Answer:
+    async def _send(self, method: str, path: str, form: dict[str, str] | aiohttp.FormData | None = None) -> Answer:
         headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
         if method == "POST" and self.origin != "":
             headers["Origin"] = self.origin or self.served.url

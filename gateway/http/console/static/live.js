@@ -7,9 +7,16 @@ if (main?.hasAttribute("data-live")) listen();
 function listen() {
   const source = new EventSource("/live");
   let known = null;
+  let followed = null;
   let stale = false;
+  let again = 0;
   const catchUp = async () => {
+    again = 0;
     stale = !(await renew());
+  };
+  // What a page follows may change with every call, and is caught up with now and then.
+  const soon = () => {
+    again ||= setTimeout(catchUp, 2000);
   };
   source.addEventListener("news", (event) => {
     const news = JSON.parse(event.data);
@@ -20,6 +27,9 @@ function listen() {
     showLive(true);
     if (known !== null && known !== news.state) catchUp();
     known = news.state;
+    const step = news[main.dataset.live];
+    if (followed !== null && followed !== step) soon();
+    followed = step ?? null;
   });
   // What was put off while somebody worked in the page is done once they leave it.
   main.addEventListener("focusout", () => stale && setTimeout(catchUp, 300));
