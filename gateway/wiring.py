@@ -18,6 +18,7 @@ from gateway.carrier.signature import Keyring, Verifier
 from gateway.dialer import Dialer, Owner
 from gateway.errors import Invalid, Problem, Unavailable
 from gateway.experiments import Experiments
+from gateway.feed import Feed
 from gateway.judges import open_judge
 from gateway.livestate import LiveState
 from gateway.log import Throttle
@@ -106,6 +107,7 @@ class Gateway:
     campaigns: Campaigns
     notifier: Notifier
     traffic: Traffic
+    feed: Feed
     wall: Callable[[], int]
     analysis: Analysis | None = None
     dialling: asyncio.Task[None] | None = None
@@ -137,6 +139,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         )
         outbox = Outbox(database, rules=rules, wall=wall)
         state = LiveState(database, BootFile(data / "live.jsonl"), wall=wall)
+        traffic = Traffic(database, wall=wall)
         public_url = settings.server.public_url
         carrier = await _carrier(settings, stack)
         notifier = await stack.enter_async_context(open_notifier(database, _receivers(settings), wall=wall))
@@ -194,7 +197,8 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
                 wall=wall,
             ),
             notifier=notifier,
-            traffic=Traffic(database, wall=wall),
+            traffic=traffic,
+            feed=Feed(database, state, traffic, outbox, drift=lambda: gateway.drift, wall=wall),
             wall=wall,
         )
         migrated = await _migrate(gateway)
@@ -213,6 +217,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             asyncio.create_task(_every(LEAD_SECONDS, lambda: gateway.experiments.lead(_not_judged))),
             asyncio.create_task(_every(NOTIFY_SECONDS, notifier.step)),
             asyncio.create_task(_every(TIDY_SECONDS, notifier.tidy)),
+            asyncio.create_task(gateway.feed.run()),
             asyncio.create_task(_every(TIDY_SECONDS, lambda: tidy(gateway))),
         ]
         if gateway.carrier is not None:

@@ -46,6 +46,7 @@ def make_app(gateway: Gateway) -> web.Application:
     api.router.add_route("*", "/{tail:.*}", _no_endpoint)
     app.add_subapp("/api/v1", api)
     add_console(app)
+    app.on_shutdown.append(_end_streams)
     return app
 
 
@@ -74,12 +75,17 @@ async def serve_forever(settings: Settings, *, ready: asyncio.Event | None = Non
 async def _drain(gateway: Gateway, runner: Runner, site: web.TCPSite) -> None:
     """Stop accepting first; then whoever is connected is answered, and told that the connection ends."""
     gateway.draining = True
+    gateway.feed.close()
     await site.stop()
     server = runner.server
     until = asyncio.get_running_loop().time() + _DRAIN_SECONDS
     while server is not None and server.connections and asyncio.get_running_loop().time() < until:
         await asyncio.sleep(0.05)
     await runner.cleanup()
+
+
+async def _end_streams(app: web.Application) -> None:
+    app[GATEWAY].feed.close()
 
 
 async def _healthz(request: web.Request) -> web.Response:

@@ -5,6 +5,7 @@ from gateway.http.api import (
     audit,
     calls,
     campaigns,
+    events,
     experiments,
     notifications,
     numbers,
@@ -29,4 +30,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *audit.ENDPOINTS,
     *overview.ENDPOINTS,
     *settings.ENDPOINTS,
+    *events.ENDPOINTS,
 )

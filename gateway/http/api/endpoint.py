@@ -30,6 +30,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.http.auth import DOORKEEPER, Caller, Need, caller_of
+from gateway.http.following import follow
 from gateway.http.keys import GATEWAY
 from gateway.storage.access import add_audit, claim_request, drop_request, keep_answer
 from gateway.storage.engine import Connection
@@ -94,7 +95,12 @@ class Answer:
     headers: Mapping[str, str] | None = None
 
 
-Handler = Callable[[Ask], Awaitable[dict[str, Any] | Answer]]
+@dataclass(frozen=True, slots=True)
+class Following:
+    """What an endpoint answers when it tells what changes from now on, as server-sent events."""
+
+
+Handler = Callable[[Ask], Awaitable[dict[str, Any] | Answer | Following]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,10 +140,10 @@ def endpoint(
     return made
 
 
-def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
+def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """The endpoint as aiohttp wants it: guard, read, call, answer."""
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.Request) -> web.StreamResponse:
         try:
             caller = await caller_of(request)
             admit(one, caller)
@@ -146,7 +152,8 @@ def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
             sent = await _sent(one, request)
             key = request.headers.get("Idempotency-Key") if one.mutates else None
             if key is None:
-                return _response(await _call(one, request, caller, sent))
+                answer = await _call(one, request, caller, sent)
+                return _response(answer) if isinstance(answer, Answer) else await _follow(request)
             return await _once(one, request, caller, sent, key)
         except GatewayError as error:
             return error_response(error)
@@ -193,7 +200,18 @@ async def _sent(one: Endpoint, request: web.Request) -> _Sent:
     return _Sent(await _body(request))
 
 
-async def _call(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent) -> Answer:
+async def _follow(request: web.Request) -> web.StreamResponse:
+    async def still() -> bool:
+        try:
+            await caller_of(request)
+        except Unauthenticated:
+            return False
+        return True
+
+    return await follow(request, headers={}, still=still)
+
+
+async def _call(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent) -> Answer | Following:
     return await perform(
         one,
         gateway=request.app[GATEWAY],
@@ -225,7 +243,7 @@ async def perform(
     forget_tokens: Callable[[], None],
     stream: AsyncIterator[bytes] | None = None,
     door: str = "api",
-) -> Answer:
+) -> Answer | Following:
     """Guard an endpoint, check what it is given, and do it; the API and the console both come in here."""
     admit(one, caller)
     ask = Ask(
@@ -240,7 +258,7 @@ async def perform(
         door=door,
     )
     answer = await one.handler(ask)
-    return answer if isinstance(answer, Answer) else Answer(body=answer)
+    return Answer(body=answer) if isinstance(answer, dict) else answer
 
 
 async def _once(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent, key: str) -> web.Response:
@@ -264,6 +282,8 @@ async def _once(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent
         return _response(replayed)
     try:
         answer = await _call(one, request, caller, sent)
+        if isinstance(answer, Following):
+            raise TypeError(f"{one.path} changes things and goes on: such an answer cannot be kept for a repeat")
         digest = await sent.digest(one, request)
     except BaseException:
         # Nothing was changed: the key may be used again.

@@ -44,5 +44,3 @@ def add_console(app: web.Application) -> None:
         app.router.add_route(one.method, one.path, serve_page(one))
     for method, path, handler in signin.DOORS:
         app.router.add_route(method, path, handler)
-    app[live.PULSE] = live.Pulse(app[GATEWAY])
-    app.cleanup_ctx.append(live.pulse)

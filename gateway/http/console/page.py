@@ -80,7 +80,7 @@ class View:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Do an endpoint of the API as whoever is signed in; raises what it raises."""
-        return await perform(
+        answer = await perform(
             one,
             gateway=self.gateway,
             caller=self.caller,
@@ -91,6 +91,9 @@ class View:
             forget_tokens=self.request.app[DOORKEEPER].forget,
             door="console",
         )
+        if not isinstance(answer, Answer):
+            raise TypeError(f"{one.path} is no answer for a page")
+        return answer
 
     async def ask(self, one: Endpoint, **given: Any) -> dict[str, Any]:
         """The body of an endpoint's answer."""
