@@ -48,6 +48,7 @@ FLOORS = {
     "gateway.livestate": 5,
     "gateway.folders": 5,
     "gateway.traffic": 5,
+    "gateway.handshake": 5,
     "gateway.feed": 5,
     "gateway.wiring": 6,
     "gateway.http": 7,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Running
+from tests.conftest import Running, free_port
 from tests.http.console.visitor import Visitor, visitor, words
 
 CALL = "CA" + "8" * 32
@@ -372,3 +372,77 @@ async def test_text_of_strangers_is_only_text(served: Running) -> None:
         f"/calls/{hostile}",
     ):
         assert "<script>alert" not in (await kim.get(path)).text, path
+
+
+async def test_a_draft_is_written_anew_and_what_is_published_is_not(served: Running) -> None:
+    kim = await visitor(served, "editor")
+    form = await kim.get("/agents/support?edit=5")
+    assert "wss://agents.example.com/support/5" in form.text
+    assert "Save the draft" in words(form)
+    bad = await kim.post("/agents/support/versions/5", kind="stream", address="ftp://x")
+    assert (bad.status, "Save the draft" in words(bad)) == (422, True)
+    where = "wss://agents.example.com/support/five"
+    await kim.post("/agents/support/versions/5", kind="stream", address=where, notes="kinder")
+    versions = (await served.api("GET", "/agents/support")).body["agent"]["versions"]
+    assert (versions[-1]["status"], versions[-1]["notes"], versions[-1]["target"]["url"]) == (
+        "draft",
+        "kinder",
+        where,
+    )
+    assert len(versions) == 3
+    refused = await served.api("PUT", "/agents/support/versions/3", {"target": {"kind": "stream", "url": where}})
+    assert (refused.status, "never changes" in refused.body["error"]["message"]) == (409, True)
+    assert (await served.api("PUT", "/agents/support/versions/9", {"target": {}})).status == 404
+    assert "Save the draft" not in words(await kim.get("/agents/support?edit=3"))
+
+
+async def test_a_target_is_tried_by_one_button(served: Running) -> None:
+    kim = await visitor(served, "editor")
+    where = f"wss://127.0.0.1:{free_port()}/agent"
+    await kim.post("/agents/support/versions", kind="stream", address=where)
+    assert 'action="/agents/support/versions/6/test"' in (await kim.get("/agents/support")).text
+    tried = await kim.post("/agents/support/versions/6/test")
+    assert (tried.status, "support@6 No connection" in words(tried)) == (200, True)
+    told = (await served.api("POST", "/agents/support/versions/6/test")).body["test"]
+    assert (told["ok"], told["text"].startswith("No connection")) == (False, True)
+    assert (await served.api("POST", "/agents/support/versions/77/test")).status == 404
+    await kim.post("/agents/support/versions", kind="number", address="+14155550199")
+    assert "versions/7/test" not in (await kim.get("/agents/support")).text
+
+
+async def test_the_twiml_of_each_handoff_is_shown_without_secrets(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIP_PASSWORD", "hush-hush")
+    sip = {"kind": "sip", "uri": "sip:a@127.0.0.1;transport=tls", "username": "gw", "password": "env:SIP_PASSWORD"}
+    await served.api("POST", "/agents/support/versions", {"target": sip, "status": "published"})
+    body = (await served.api("GET", "/routes/support")).body["route"]["body"]
+    body["versions"] = {"a": "support@3", "b": "support@6"}
+    body["ab_test"] = {"enabled": False, "winner": "b"}
+    assert (await served.api("PUT", "/routes/support", body, If_Match='"1"')).status == 200
+    first = await served.ring(CallSid=CALL, From="+12125550142")
+    assert "hush-hush" in first.text
+    second = await served.ring(
+        f"/twilio/next/{CALL}?hop=0", CallSid=CALL, DialCallStatus="failed", CallStatus="in-progress"
+    )
+    told = (await served.api("GET", f"/calls/{CALL}/twiml")).body["twiml"]
+    assert told[0]["twiml"] == first.text.replace("hush-hush", "(secret SIP_PASSWORD)")
+    assert (told[1]["twiml"], told[1]["served"]["version"]) == (second.text, "support@3")
+    editor, viewer = await visitor(served, "editor"), await visitor(served, "viewer")
+    shown = await editor.get(f"/calls/{CALL}")
+    assert "(secret SIP_PASSWORD)" in words(shown)
+    assert "wss://agents.example.com/support/3" in words(shown)
+    assert "12125550142" in words(shown)
+    for answer in (shown, await viewer.get(f"/calls/{CALL}")):
+        assert "hush-hush" not in answer.text
+    assert "2125550142" not in (await viewer.get(f"/calls/{CALL}")).text
+    assert (await served.api("GET", "/calls/CA0/twiml")).status == 404
+
+
+async def test_a_route_that_fails_over_says_so(served: Running) -> None:
+    await served.ring(CallSid=CALL)
+    await served.ring("/twilio/status", CallSid=CALL, StreamSid="MZ1", StreamEvent="stream-error", StreamError="gone")
+    await served.ring(f"/twilio/next/{CALL}?hop=0", CallSid=CALL, CallStatus="in-progress")
+    kim = await visitor(served, "viewer")
+    for path in ("/", "/routes", "/routes/support"):
+        assert "failing over" in words(await kim.get(path)), path
