@@ -13,7 +13,7 @@ from gateway.http.api.endpoint import error_response, serve
 from gateway.http.api.openapi import describe
 from gateway.http.auth import DOORKEEPER, Doorkeeper
 from gateway.http.connection import Runner
-from gateway.http.console import add_console
+from gateway.http.console import add_console, read_templates
 from gateway.http.health import health_of
 from gateway.http.keys import GATEWAY
 from gateway.http.meters import exposition
@@ -57,9 +57,9 @@ async def serve_forever(settings: Settings, *, ready: asyncio.Event | None = Non
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     async with open_gateway(settings) as gateway:
-        runner = Runner(
-            make_app(gateway), access_log=None, keepalive_timeout=_KEEPALIVE_SECONDS, shutdown_timeout=5.0
-        )
+        app = make_app(gateway)
+        read_templates(app)
+        runner = Runner(app, access_log=None, keepalive_timeout=_KEEPALIVE_SECONDS, shutdown_timeout=5.0)
         await runner.setup()
         site = web.TCPSite(runner, settings.server.host, settings.server.port, backlog=1024)
         await site.start()

@@ -25,7 +25,9 @@ PAGES: tuple[Page, ...] = (
 )
 
 
-__all__ = ["PAGES", "SESSIONS", "add_console"]
+TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Environment)
+
+__all__ = ["PAGES", "SESSIONS", "add_console", "read_templates"]
 
 
 def add_console(app: web.Application) -> None:
@@ -38,9 +40,16 @@ def add_console(app: web.Application) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    app[TEMPLATES] = environment
     environment.filters.update(formats.FILTERS)
     environment.globals["static"] = add_static(app)
     for one in PAGES:
         app.router.add_route(one.method, one.path, serve_page(one))
     for method, path, handler in signin.DOORS:
         app.router.add_route(method, path, handler)
+
+
+def read_templates(app: web.Application) -> None:
+    """Compile every template now: to do so at the first page would hold up callers for a quarter of a second."""
+    for name in app[TEMPLATES].list_templates():
+        app[TEMPLATES].get_template(name)

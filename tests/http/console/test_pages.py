@@ -446,3 +446,69 @@ async def test_a_route_that_fails_over_says_so(served: Running) -> None:
     kim = await visitor(served, "viewer")
     for path in ("/", "/routes", "/routes/support"):
         assert "failing over" in words(await kim.get(path)), path
+
+
+PLAN = {
+    "planned": "yes",
+    "plan__hypothesis": "A shorter greeting keeps more callers",
+    "plan__metric": "hung_up_early",
+    "plan__effect": "0,03",
+    "guard__metric__0": "success",
+    "guard__margin__0": "0.02",
+}
+
+
+async def test_a_plan_is_settled_in_the_form(served: Running) -> None:
+    kim = await visitor(served, "editor")
+    reviewed = await kim.post("/routes/support/split", **SPLIT | PLAN, step="review")
+    assert reviewed.status == 200
+    assert "ab_test.plan.primary.min_effect" in words(reviewed)
+    assert 'name="plan.effect" inputmode="decimal" value="0,03"' in reviewed.text
+    assert 'name="guard.metric.0" list="metrics" value="success"' in reviewed.text
+    await kim.post("/routes/support/split", **SPLIT | PLAN, step="publish")
+    test = (await served.api("GET", "/routes/support")).body["route"]["body"]["ab_test"]
+    assert test["plan"]["primary"] == {"metric": "hung_up_early", "min_effect": 0.03}
+    assert test["plan"]["guardrails"] == [{"metric": "success", "margin": 0.02}]
+    shown = await kim.get("/routes/support")
+    assert 'value="A shorter greeting keeps more callers"' in shown.text
+    # What the form does not speak of stays; what is emptied goes.
+    other = {"base": "2", "percent__a": "70", "percent__b": "30"}
+    await kim.post("/routes/support/split", **SPLIT | other, step="publish")
+    assert (await served.api("GET", "/routes/support")).body["route"]["body"]["ab_test"]["plan"] == test["plan"]
+    await kim.post("/routes/support/split", **SPLIT | {"base": "3", "planned": "yes"}, step="publish")
+    assert "plan" not in (await served.api("GET", "/routes/support")).body["route"]["body"]["ab_test"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "sentence"),
+    [
+        ({"plan__metric": "sucess"}, "plan-metric", "did you mean"),
+        ({"plan__effect": "much"}, "plan-effect", "number"),
+        ({"plan__effect": ""}, "plan-effect", ""),
+        ({"guard__margin__0": "-1"}, "guard-margin-0", ""),
+        ({"guard__metric__0": "fields.csat"}, "guard-metric-0", "better"),
+    ],
+)
+async def test_a_mistake_in_the_plan_is_told_beside_its_field(
+    served: Running, change: dict[str, str], field: str, sentence: str
+) -> None:
+    kim = await visitor(served)
+    answer = await kim.post("/routes/support/split", **SPLIT | PLAN | change, step="review")
+    assert answer.status == 422
+    told = re.search(rf'<p class="error" id="{field}-error">([^<]*)', answer.text)
+    assert told is not None, words(answer)
+    assert sentence in told[1].lower()
+
+
+async def test_the_review_names_the_experiment_that_starts_and_the_one_that_stops(served: Running) -> None:
+    kim = await visitor(served)
+    off = {key: value for key, value in SPLIT.items() if key != "enabled"}
+    stopping = await kim.post("/routes/support/split", **off, step="review")
+    assert "This stops experiment support-1 . No winner is named, so Version A answers" in words(stopping)
+    await kim.post("/routes/support/split", **off, step="publish")
+    starting = await kim.post("/routes/support/split", **SPLIT | {"base": "2"}, step="review")
+    assert "This starts experiment support-2" in words(starting)
+    amending = await kim.post("/routes/support/split", **SPLIT | {"base": "2"}, step="publish")
+    assert amending.status == 303
+    amended = await kim.post("/routes/support/split", **SPLIT | PLAN | {"base": "3"}, step="review")
+    assert "This amends the plan of support-2 while it runs" in words(amended)
