@@ -1,6 +1,6 @@
 """Times the voice webhook with no console open and with fifty, whose pages follow along and read themselves again.
 
-Run as ``python -m tests.benchmarks.consoles``. A hold is set and ended every two seconds, so every open page reads
+Run as ``python -m tests.benchmarks.consoles``. A hold is set or ended every five seconds, so every open page reads
 itself again all the time: far more than a working day brings.
 """
 
@@ -26,7 +26,7 @@ from .figures import Measurement, Workload
 from .servers import PEERS, ROOT, Server, serving
 
 TOKEN = "benchmark-" + "0" * 32
-CHANGE_SECONDS = 2.0
+CHANGE_SECONDS = 5.0
 console = Console(width=None if sys.stdout.isatty() else 160)
 
 
@@ -65,7 +65,7 @@ class Consoles:
 
     async def read(self) -> None:
         """Read the overview at a moment of its own, as live.js does."""
-        await asyncio.sleep(random.random() * 2)
+        await asyncio.sleep(random.random() * 3)
         async with self._http.get(f"{self._url}/") as answer:
             assert answer.status == 200, answer.status
             await answer.read()

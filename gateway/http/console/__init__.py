@@ -1,5 +1,6 @@
 """The operator console: server-rendered pages at ``/``, one file of handlers, one folder of templates per area."""
 
+import asyncio
 from pathlib import Path
 
 import aiohttp_jinja2
@@ -8,7 +9,7 @@ from aiohttp import web
 
 from gateway.http.auth import DOORKEEPER
 from gateway.http.console import admin, agents, calls, dialing, formats, live, overview, routes, signin
-from gateway.http.console.page import SESSIONS, Page, serve_page
+from gateway.http.console.page import AT_ONCE, SESSIONS, TURNS, Page, serve_page
 from gateway.http.console.sessions import Sessions
 from gateway.http.console.static import add_static
 from gateway.http.keys import GATEWAY
@@ -41,6 +42,7 @@ def add_console(app: web.Application) -> None:
         lstrip_blocks=True,
     )
     app[TEMPLATES] = environment
+    app[TURNS] = asyncio.Semaphore(AT_ONCE)
     environment.filters.update(formats.FILTERS)
     environment.globals["static"] = add_static(app)
     for one in PAGES:

@@ -9,7 +9,7 @@ from gateway.http.console.page import HEADERS, SESSIONS, View, cookie_name, page
 from gateway.http.following import follow
 
 
-@page("GET", "/live")
+@page("GET", "/live", endless=True)
 async def listen(view: View) -> web.StreamResponse:
     """The stream of what changes, until the page goes away, the session ends, or the gateway drains."""
 

@@ -4,6 +4,7 @@ A page reads and changes through the very endpoints of the API, called in the pr
 nothing that the API could not, and every rule, role check and audit row is theirs.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ _log = log.get("console")
 FAILED: tuple[type[Exception], ...] = (GatewayError, *DOWN)
 
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
+TURNS: web.AppKey[asyncio.Semaphore] = web.AppKey("turns", asyncio.Semaphore)
+AT_ONCE = 2
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -118,13 +121,14 @@ class Page:
     path: str
     role: Need
     handler: Handler
+    endless: bool = False
 
 
-def page(method: str, path: str, *, role: Need = "viewer") -> Callable[[Handler], Page]:
+def page(method: str, path: str, *, role: Need = "viewer", endless: bool = False) -> Callable[[Handler], Page]:
     """Make a function a page of the console."""
 
     def made(handler: Handler) -> Page:
-        return Page(method=method, path=path, role=role, handler=handler)
+        return Page(method=method, path=path, role=role, handler=handler, endless=endless)
 
     return made
 
@@ -145,7 +149,12 @@ def serve_page(one: Page) -> Callable[[web.Request], Awaitable[web.StreamRespons
     """The page as aiohttp wants it: guard, call, and put the headers on whatever comes out."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        response = await _answer(one, request)
+        if one.method == "GET" and not one.endless:
+            # Pages that many browsers ask for at once take turns, so that callers have theirs in between.
+            async with request.app[TURNS]:
+                response = await _answer(one, request)
+        else:
+            response = await _answer(one, request)
         if not response.prepared:
             response.headers.update(HEADERS)
         return response

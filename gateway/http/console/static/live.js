@@ -2,7 +2,7 @@
 // unless somebody is at work in it. A page names what it shows as data-live="publication hold", or takes the usual.
 const main = document.getElementById("main");
 const USUAL = ["publication", "hold", "dialing", "experiment", "failover", "drift"];
-const PAUSE = 2000; // milliseconds between two readings; each page waits a part of it more, so that not all read at once
+const PAUSE = 3000; // milliseconds between two readings; each page waits a part of it more, so that not all read at once
 const kinds = main?.dataset.live ? main.dataset.live.split(" ") : USUAL;
 
 let source = null;
