@@ -97,6 +97,7 @@ class Change:
     lines: tuple[str, ...] = ()
     test: str = ""  # what happens to the route's experiment: opens | closes | new epoch | amends
     unexported: str = ""
+    experiment: str = ""  # in a plan: the one that opens, closes or is touched
 
     @property
     def place(self) -> str:
@@ -271,7 +272,17 @@ class Publishing:
         async with self._database.read() as connection:
             draft = await self._with_removals(connection, draft, allow_removal)
             live = await live_of(connection, draft.bodies)
-        return await asyncio.to_thread(self._changes, draft, live)
+            changes = await asyncio.to_thread(self._changes, draft, live)
+            numbers = await experiment_numbers(connection, [one.name for one in changes if one.test == "opens"])
+        return [self._with_experiment(one, numbers) for one in changes]
+
+    def _with_experiment(self, change: Change, numbers: Mapping[str, int]) -> Change:
+        live = self._state.snapshot.routes.get(change.name) if change.kind == "route" else None
+        if change.test == "opens":
+            return replace(change, experiment=f"{change.name}-{numbers.get(change.name, 0) + 1}")
+        if change.test and live is not None and live.experiment is not None:
+            return replace(change, experiment=live.experiment.id)
+        return change
 
     async def publish(
         self,

@@ -6,7 +6,7 @@ and an apology. A handoff's hop is its place on the ladder, so a repeated reques
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway import log
 from gateway.calls import NEXT, PLACED, STATUS, STREAM, Handoff, ending_of
@@ -73,6 +73,15 @@ class Step:
     target: Target | None
     parameters: Parameters = ()
     variables: Parameters = ()
+
+
+class Told(NamedTuple):
+    """One answer to Twilio: when (Unix milliseconds), which rung of the ladder (None: the end), and its TwiML."""
+
+    at: int
+    hop: int | None
+    served: Served | None
+    twiml: bytes
 
 
 _NOBODY = Served(by="none", reason="failover")
@@ -250,6 +259,37 @@ class Switchboard:
             handoff = await self._with_stream(row, hop, handoff)
         rule = ending_of(handoff)
         return await self._advance(row, ladder, hop, rule=rule.name, ending=rule.ending)
+
+    async def told(self, row: CallRow) -> list[Told]:
+        """What this call's handoffs were answered with, made again from its row and events, secrets hidden.
+
+        A row, a revision and a version never change, so it comes out as it was; but not what the policy for answering
+        machines said in the agent's place.
+        """
+        if row.served_by == "unrouted":
+            return [Told(row.received_at, None, served_in(row), self._unrouted)]
+        ladder = await self._ladder(row)
+        made = [] if row.status == "planned" or served_in(row).reason == "machine" else [(row.received_at, 0)]
+        events = [event for event in await self._events(row.id) if event.kind == NEXT]
+        answers = {"over": EMPTY, "hang_up": HANGUP}
+        told = [self._told(row, ladder, at, hop) for at, hop in made]
+        for event in events:
+            plain = answers.get(event.data.get("ending", ""))
+            if plain is not None:
+                told.append(Told(event.at, None, None, plain))
+            else:
+                told.append(self._told(row, ladder, event.at, min(int(event.data.get("to", 0)), len(ladder) - 1)))
+        return told
+
+    def _told(self, row: CallRow, ladder: list[Step], at: int, hop: int) -> Told:
+        step = ladder[hop]
+        if step.target is None:
+            return Told(at, hop, step.served, self._apology)
+        hidden = compile_target(
+            step.target, step.parameters, public_url=self._public_url, secret=lambda name: f"(secret {name})"
+        )
+        giving = _giving(row, step.served.version or "", hop, step.variables)
+        return Told(at, hop, step.served, hidden.render(giving))
 
     async def settle(self, event: Event) -> None:
         """Keep an event of a call; its state and measures follow in the same transaction."""

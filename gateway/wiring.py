@@ -19,6 +19,7 @@ from gateway.datacare import DataCare
 from gateway.dialer import Dialer, Owner
 from gateway.errors import Invalid, Problem, Unavailable
 from gateway.experiments import Evaluation, Experiments
+from gateway.feed import Feed
 from gateway.judges import open_judge
 from gateway.judging import judge_again, why_blocked
 from gateway.livestate import LiveState
@@ -110,6 +111,7 @@ class Gateway:
     notifier: Notifier
     traffic: Traffic
     care: DataCare
+    feed: Feed
     wall: Callable[[], int]
     analysis: Analysis | None = None
     dialling: asyncio.Task[None] | None = None
@@ -141,6 +143,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         )
         outbox = Outbox(database, rules=rules, wall=wall)
         state = LiveState(database, BootFile(data / "live.jsonl"), wall=wall)
+        traffic = Traffic(database, wall=wall)
         public_url = settings.server.public_url
         carrier = await _carrier(settings, stack)
         notifier = await stack.enter_async_context(open_notifier(database, _receivers(settings), wall=wall))
@@ -204,8 +207,9 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
                 wall=wall,
             ),
             notifier=notifier,
-            traffic=Traffic(database, wall=wall),
             care=DataCare(database=database, ledger=ledger, state=state, rules=rules, settings=settings, wall=wall),
+            traffic=traffic,
+            feed=Feed(database, state, traffic, outbox, drift=lambda: gateway.drift, wall=wall),
             wall=wall,
         )
         migrated = await _migrate(gateway)
@@ -224,6 +228,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             asyncio.create_task(_every(LEAD_SECONDS, lambda: gateway.experiments.lead(judging))),
             asyncio.create_task(_every(NOTIFY_SECONDS, notifier.step)),
             asyncio.create_task(_every(TIDY_SECONDS, notifier.tidy)),
+            asyncio.create_task(gateway.feed.run()),
             asyncio.create_task(_every(TIDY_SECONDS, lambda: tidy(gateway))),
             asyncio.create_task(_every(TIDY_SECONDS, gateway.care.retain)),
         ]

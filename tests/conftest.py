@@ -237,7 +237,8 @@ class Running:
             sent["Authorization"] = f"Bearer {token}"
         written = {"data": io.BytesIO(body)} if isinstance(body, bytes) else {"json": body}
         async with self.http.request(method, f"{self.url}/api/v1{path}", headers=sent, **written) as answer:
-            told = await answer.json()
+            # A stream of events never ends, so it is not read here.
+            told = None if answer.content_type == "text/event-stream" else await answer.json()
             return Answer(status=answer.status, text="", headers=answer.headers, body=told)
 
 

@@ -55,6 +55,8 @@ FLOORS = {
     "gateway.traffic": 5,
     "gateway.judging": 5,
     "gateway.selftest": 5,
+    "gateway.handshake": 5,
+    "gateway.feed": 5,
     "gateway.wiring": 6,
     "gateway.http": 7,
     "gateway.client": 7,

@@ -14,7 +14,7 @@ from gateway.http.api.endpoint import error_response, serve
 from gateway.http.api.openapi import describe
 from gateway.http.auth import DOORKEEPER, Doorkeeper
 from gateway.http.connection import Runner
-from gateway.http.console import add_console
+from gateway.http.console import add_console, read_templates
 from gateway.http.health import health_of
 from gateway.http.keys import GATEWAY
 from gateway.http.meters import exposition
@@ -50,6 +50,7 @@ def make_app(gateway: Gateway) -> web.Application:
     api.router.add_route("*", "/{tail:.*}", _no_endpoint)
     app.add_subapp("/api/v1", api)
     add_console(app)
+    app.on_shutdown.append(_end_streams)
     return app
 
 
@@ -60,9 +61,9 @@ async def serve_forever(settings: Settings, *, ready: asyncio.Event | None = Non
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     async with open_gateway(settings) as gateway:
-        runner = Runner(
-            make_app(gateway), access_log=None, keepalive_timeout=_KEEPALIVE_SECONDS, shutdown_timeout=5.0
-        )
+        app = make_app(gateway)
+        read_templates(app)
+        runner = Runner(app, access_log=None, keepalive_timeout=_KEEPALIVE_SECONDS, shutdown_timeout=5.0)
         await runner.setup()
         site = web.TCPSite(runner, settings.server.host, settings.server.port, backlog=1024)
         await site.start()
@@ -79,12 +80,17 @@ async def serve_forever(settings: Settings, *, ready: asyncio.Event | None = Non
 async def _drain(gateway: Gateway, runner: Runner, site: web.TCPSite) -> None:
     """Stop accepting first; then whoever is connected is answered, and told that the connection ends."""
     gateway.draining = True
+    gateway.feed.close()
     await site.stop()
     server = runner.server
     until = asyncio.get_running_loop().time() + _DRAIN_SECONDS
     while server is not None and server.connections and asyncio.get_running_loop().time() < until:
         await asyncio.sleep(0.05)
     await runner.cleanup()
+
+
+async def _end_streams(app: web.Application) -> None:
+    app[GATEWAY].feed.close()
 
 
 async def _healthz(request: web.Request) -> web.Response:

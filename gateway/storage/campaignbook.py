@@ -122,12 +122,6 @@ async def next_due(connection: Connection, name: str) -> int | None:
     return found
 
 
-async def unended(connection: Connection) -> list[tuple[str, str, str]]:
-    """The campaigns that are not over: id, status, and why it is so."""
-    query = sa.select(campaign.c.id, campaign.c.status, campaign.c.reason).where(campaign.c.status.in_(UNENDED))
-    return [(row[0], row[1], row[2]) for row in await connection.execute(query.order_by(campaign.c.id))]
-
-
 async def contacts_page(
     connection: Connection, name: str, *, after: int, limit: int, state: str | None = None, result: str | None = None
 ) -> list[ContactRow]:

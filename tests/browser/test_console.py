@@ -1,5 +1,6 @@
 """The console in a real Chromium: what operators do, what must not work, and how every page holds up."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from playwright.async_api import Page, expect
 from gateway.simulator import Plan, simulate
 from tests.browser import chromium
 from tests.browser.conftest import Desk, serious
-from tests.conftest import ACCOUNT, ADMIN, TOKEN, Running
+from tests.conftest import ACCOUNT, ADMIN, TOKEN, Running, free_port
 
 CALL = "CA" + "8" * 32
 PAGES = (
@@ -20,6 +21,7 @@ PAGES = (
     "/new-route",
     "/agents",
     "/agents/support?old=3&new=4&copy=4",
+    "/agents/support?edit=5",
     "/new-agent",
     "/calls",
     "/calls?number=%2B0",
@@ -183,6 +185,51 @@ async def test_the_overview_follows_the_calls_and_the_holds(desk: Desk) -> None:
     await expect(page.locator('[data-figure="under_way"]')).to_have_text("3", timeout=10_000)
     await desk.served.api("POST", "/routes/support/hold", {"to": "a", "reason": "calm"})
     await expect(page.get_by_text("support is held to a by admin: calm")).to_be_visible(timeout=10_000)
+
+
+async def test_a_target_is_tried_with_one_click(desk: Desk) -> None:
+    target = {"kind": "stream", "url": f"wss://127.0.0.1:{free_port()}/agent"}
+    await desk.served.api("POST", "/agents/support/versions", {"target": target})
+    page = await desk.sit(await desk.token("editor"))
+    await page.goto(desk.served.url + "/agents/support")
+    await page.get_by_role("button", name="Test support@6").click()
+    await expect(page.get_by_role("status")).to_contain_text("support@6 No connection")
+    await page.goto(desk.served.url + "/agents/support")
+    await page.get_by_role("link", name="Edit support@6").click()
+    await expect(page.get_by_role("heading", name="Draft support@6")).to_be_visible()
+
+
+async def test_a_plan_is_settled_and_its_experiment_named(desk: Desk) -> None:
+    page = await open_route(desk)
+    await page.locator("summary", has_text="Plan").click()
+    await page.get_by_label("Primary metric", exact=True).fill("hung_up_early")
+    await page.get_by_label("Smallest effect").fill("0.03")
+    await page.get_by_role("button", name="Review changes").click()
+    await expect(page.get_by_text("This amends the plan of support-1")).to_be_visible()
+    await page.get_by_role("button", name="Publish").click()
+    await expect(page.get_by_role("status")).to_contain_text("Published")
+    await expect(page.get_by_label("Primary metric", exact=True)).to_have_value("hung_up_early")
+
+
+async def test_a_page_that_nobody_sees_keeps_no_stream(desk: Desk) -> None:
+    page = await desk.sit()
+    await expect(page.locator("[data-pulse-text]")).to_have_text("live")
+    feed = desk.served.gateway.feed
+    assert feed.following == 1
+    hide = """(hidden) => {
+        Object.defineProperty(document, "hidden", {configurable: true, get: () => hidden});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    await page.evaluate(hide, True)
+    async with asyncio.timeout(20):
+        while feed.following:
+            # Whoever is gone is found out when something is told.
+            await desk.served.ring()
+            await page.wait_for_timeout(300)
+    await page.evaluate(hide, False)
+    async with asyncio.timeout(20):
+        while not feed.following:
+            await page.wait_for_timeout(100)
 
 
 async def test_a_page_that_somebody_works_in_is_left_alone(desk: Desk) -> None:

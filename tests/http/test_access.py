@@ -70,6 +70,15 @@ async def test_a_revoked_token_is_refused_at_once(served: Running) -> None:
     assert made["secret"] not in listed
 
 
+@pytest.mark.parametrize("name", ["judge:local", "Judge: words", " judge:x"])
+async def test_nobody_is_named_like_a_judge(served: Running, name: str) -> None:
+    refused = await served.api("POST", "/tokens", {"name": name, "role": "agent"})
+    assert (refused.status, refused.body["error"]["problems"][0]["path"]) == (422, "name")
+    assert (await served.api("GET", "/tokens")).body["tokens"] == []
+    # The control: a name that only speaks of judges is anybody's.
+    assert (await served.api("POST", "/tokens", {"name": "the judge", "role": "agent"})).status == 201
+
+
 async def test_mistakes_are_told_in_one_shape(served: Running) -> None:
     cases: list[tuple[str, str, Any, int, str]] = [
         ("GET", "/routes/nowhere", None, 404, "not_found"),

@@ -18,7 +18,7 @@ async def test_nothing_that_the_description_allows_or_forbids_is_a_fault(served:
         "--phases=coverage,fuzzing",
         "--max-examples=15",
         "--seed=1",
-        "--exclude-path-regex=/numbers",  # these ask Twilio, which nobody plays here
+        "--exclude-path-regex=/numbers|/events",  # these ask Twilio, which nobody plays here; events never end
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -6,6 +6,7 @@ from gateway.http.api import (
     calls,
     campaigns,
     datacare,
+    events,
     experiments,
     notifications,
     numbers,
@@ -33,4 +34,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *overview.ENDPOINTS,
     *settings.ENDPOINTS,
     *datacare.ENDPOINTS,
+    *events.ENDPOINTS,
 )

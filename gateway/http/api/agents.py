@@ -1,10 +1,12 @@
 """Agents and their versions: drafts, publishing and retiring."""
 
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import Field
 
 from gateway.errors import Conflict, Invalid, NotFound, Problem
+from gateway.handshake import shake_hands
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
 from gateway.http.api.routes import author_of
 from gateway.model import Version
@@ -19,6 +21,14 @@ class NewVersion(Body):
     target: dict[str, Any]
     notes: str = ""
     status: str = Field("draft", pattern="^(draft|published)$")
+    message: str = ""
+
+
+class Redraft(Body):
+    """A draft as it is to be: its target as the file has it."""
+
+    target: dict[str, Any]
+    notes: str = ""
     message: str = ""
 
 
@@ -68,6 +78,32 @@ async def publish_version(ask: Ask) -> dict[str, Any]:
 async def retire_version(ask: Ask) -> dict[str, Any]:
     """Retire a published version that no route uses."""
     return await _set_status(ask, "retired")
+
+
+@endpoint("PUT", "/agents/{agent}/versions/{number}", role="editor", body=Redraft)
+async def change_draft(ask: Ask) -> dict[str, Any]:
+    """Write a draft anew; what was published never changes."""
+    name, number = ask.path["agent"], ask.path["number"]
+    body = await _body(ask, name)
+    old = body.get("versions", {}).get(number)
+    if old is None:
+        raise NotFound(f"there is no {name}@{number}")
+    if old["status"] != "draft":
+        raise Conflict(f"{name}@{number} is {old['status']} and never changes; add a version")
+    version = {"status": "draft", "target": ask.body.target} | ({"notes": ask.body.notes} if ask.body.notes else {})
+    message = ask.body.message or f"draft {name}@{number}"
+    await _publish(ask, name, {**body, "versions": {**body["versions"], number: version}}, message)
+    return {"version": _version(ask, f"{name}@{number}")}
+
+
+@endpoint("POST", "/agents/{agent}/versions/{number}/test", role="editor")
+async def try_version(ask: Ask) -> dict[str, Any]:
+    """Try whether a version's target answers, by a handshake and without a call; five seconds at most."""
+    name = f"{ask.path['agent']}@{ask.path['number']}"
+    version = ask.gateway.state.snapshot.versions.get(name)
+    if version is None:
+        raise NotFound(f"there is no {name}")
+    return {"test": asdict(await shake_hands(version.target))}
 
 
 async def _set_status(ask: Ask, status: str) -> dict[str, Any]:
@@ -125,4 +161,4 @@ def _shown(ask: Ask, version: Version) -> dict[str, Any]:
     }
 
 
-ENDPOINTS = (list_agents, show_agent, add_version, publish_version, retire_version)
+ENDPOINTS = (list_agents, show_agent, add_version, publish_version, retire_version, change_draft, try_version)

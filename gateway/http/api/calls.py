@@ -141,6 +141,30 @@ async def explain_call(ask: Ask) -> dict[str, Any]:
     return {"explanation": _explanation(row, epoch)}
 
 
+@endpoint("GET", "/calls/{call}/twiml", role="viewer")
+async def show_twiml(ask: Ask) -> dict[str, Any]:
+    """What Twilio was answered for each handoff, made again from what is stored; secrets are hidden."""
+    async with ask.gateway.database.read() as connection:
+        row = await call_of(connection, ask.path["call"])
+    if row is None:
+        raise _unknown(ask)
+    if not ask.caller.may("editor"):
+        row = row._replace(from_number=masked(row.from_number), to_number=masked(row.to_number))
+    told = await ask.gateway.switchboard.told(row)
+    return {
+        "twiml": [
+            {
+                "at": one.at,
+                "hop": one.hop,
+                "served": one.served._asdict() if one.served else None,
+                "twiml": one.twiml.decode(),
+            }
+            for one in told
+        ],
+        "next": None,
+    }
+
+
 @endpoint("POST", "/calls/{call}/outcome", role="outcome", body=Outcome)
 async def post_outcome(ask: Ask) -> Answer:
     """Report what became of a call; repeated, late and partial reports are welcome."""
@@ -241,4 +265,4 @@ def _explanation(row: CallRow, epoch: Mapping[str, Any] | None) -> dict[str, Any
     }
 
 
-ENDPOINTS = (list_all, place_call, show_call, explain_call, post_outcome, label_call)
+ENDPOINTS = (list_all, place_call, show_call, explain_call, show_twiml, post_outcome, label_call)

@@ -32,6 +32,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.http.auth import DOORKEEPER, Caller, Need, caller_of
+from gateway.http.following import follow
 from gateway.http.keys import GATEWAY
 from gateway.storage.access import add_audit, claim_request, drop_request, keep_answer
 from gateway.storage.engine import AWAY, BAD_ROW, DOWN, Connection
@@ -106,7 +107,12 @@ class Streamed:
     pieces: AsyncIterator[bytes]
 
 
-Handler = Callable[[Ask], Awaitable[dict[str, Any] | Answer | Streamed]]
+@dataclass(frozen=True, slots=True)
+class Following:
+    """What an endpoint answers when it tells what changes from now on, as server-sent events."""
+
+
+Handler = Callable[[Ask], Awaitable[dict[str, Any] | Answer | Streamed | Following]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +165,9 @@ def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse
             key = request.headers.get("Idempotency-Key") if one.mutates else None
             if key is None:
                 answer = await _call(one, request, caller, sent)
-                return await _stream(request, answer) if isinstance(answer, Streamed) else _response(answer)
+                if isinstance(answer, Streamed):
+                    return await _stream(request, answer)
+                return _response(answer) if isinstance(answer, Answer) else await _follow(request)
             return await _once(one, request, caller, sent, key)
         except GatewayError as error:
             return error_response(error)
@@ -208,7 +216,18 @@ async def _sent(one: Endpoint, request: web.Request) -> _Sent:
     return _Sent(await _body(request))
 
 
-async def _call(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent) -> Answer | Streamed:
+async def _follow(request: web.Request) -> web.StreamResponse:
+    async def still() -> bool:
+        try:
+            await caller_of(request)
+        except Unauthenticated:
+            return False
+        return True
+
+    return await follow(request, headers={}, still=still)
+
+
+async def _call(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent) -> Answer | Streamed | Following:
     return await perform(
         one,
         gateway=request.app[GATEWAY],
@@ -240,7 +259,7 @@ async def perform(
     forget_tokens: Callable[[], None],
     stream: AsyncIterator[bytes] | None = None,
     door: str = "api",
-) -> Answer | Streamed:
+) -> Answer | Streamed | Following:
     """Guard an endpoint, check what it is given, and do it; the API and the console both come in here."""
     admit(one, caller)
     ask = Ask(
@@ -300,7 +319,7 @@ async def _once(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent
         return _response(replayed)
     try:
         answer = await _call(one, request, caller, sent)
-        if isinstance(answer, Streamed):
+        if not isinstance(answer, Answer):
             raise TypeError(f"{one.path} changes things and streams: such an answer cannot be kept for a repeat")
         digest = await sent.digest(one, request)
     except BaseException:

@@ -253,6 +253,7 @@ def _change(one: Change) -> dict[str, Any]:
         "base": one.base,
         "lines": list(one.lines),
         "test": one.test or None,
+        "experiment": one.experiment or None,
         "unexported": one.unexported or None,
     }
 

@@ -3,7 +3,7 @@
 import secrets
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gateway.errors import NotFound
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
@@ -11,6 +11,7 @@ from gateway.http.auth import digest_of, new_token
 from gateway.storage.access import add_token, list_tokens, revoke_token
 
 _DAY = 86_400_000
+_JUDGE = "judge:"
 
 
 class NewToken(Body):
@@ -19,6 +20,13 @@ class NewToken(Body):
     name: str = Field(min_length=1, max_length=100)
     role: Literal["viewer", "editor", "admin", "agent"]
     days: int | None = Field(None, ge=1, le=3650)
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_judge(cls, name: str) -> str:
+        if name.strip().lower().startswith(_JUDGE):
+            raise ValueError(f"must not begin with {_JUDGE}: so judges sign what they report")
+        return name
 
 
 @endpoint("GET", "/tokens", role="admin")

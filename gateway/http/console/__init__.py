@@ -1,5 +1,6 @@
 """The operator console: server-rendered pages at ``/``, one file of handlers, one folder of templates per area."""
 
+import asyncio
 from pathlib import Path
 
 import aiohttp_jinja2
@@ -8,7 +9,7 @@ from aiohttp import web
 
 from gateway.http.auth import DOORKEEPER
 from gateway.http.console import admin, agents, calls, campaigns, dialing, formats, live, overview, routes, signin
-from gateway.http.console.page import SESSIONS, Page, serve_page
+from gateway.http.console.page import AT_ONCE, SESSIONS, TURNS, Page, serve_page
 from gateway.http.console.sessions import Sessions
 from gateway.http.console.static import add_static
 from gateway.http.keys import GATEWAY
@@ -26,7 +27,9 @@ PAGES: tuple[Page, ...] = (
 )
 
 
-__all__ = ["PAGES", "SESSIONS", "add_console"]
+TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Environment)
+
+__all__ = ["PAGES", "SESSIONS", "add_console", "read_templates"]
 
 
 def add_console(app: web.Application) -> None:
@@ -39,11 +42,17 @@ def add_console(app: web.Application) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    app[TEMPLATES] = environment
+    app[TURNS] = asyncio.Semaphore(AT_ONCE)
     environment.filters.update(formats.FILTERS)
     environment.globals["static"] = add_static(app)
     for one in PAGES:
         app.router.add_route(one.method, one.path, serve_page(one))
     for method, path, handler in signin.DOORS:
         app.router.add_route(method, path, handler)
-    app[live.PULSE] = live.Pulse(app[GATEWAY])
-    app.cleanup_ctx.append(live.pulse)
+
+
+def read_templates(app: web.Application) -> None:
+    """Compile every template now: to do so at the first page would hold up callers for a quarter of a second."""
+    for name in app[TEMPLATES].list_templates():
+        app[TEMPLATES].get_template(name)

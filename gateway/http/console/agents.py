@@ -9,7 +9,15 @@ from aiohttp import web
 
 from gateway.errors import GatewayError, Invalid, Problem
 from gateway.folders import write_back
-from gateway.http.api.agents import add_version, list_agents, publish_version, retire_version, show_agent
+from gateway.http.api.agents import (
+    add_version,
+    change_draft,
+    list_agents,
+    publish_version,
+    retire_version,
+    show_agent,
+    try_version,
+)
 from gateway.http.console.page import View, page, problems_of, see
 from gateway.routefile import differences
 
@@ -36,14 +44,19 @@ async def show_one(view: View) -> web.StreamResponse:
     return await _show(view)
 
 
-async def _show(view: View, status: int = 200, problems: Mapping[str, str] | None = None) -> web.StreamResponse:
+async def _show(
+    view: View, status: int = 200, problems: Mapping[str, str] | None = None, tested: Mapping[str, Any] | None = None
+) -> web.StreamResponse:
     agent = (await view.ask(show_agent))["agent"]
     by_number = {str(one["number"]): one for one in agent["versions"]}
     old, new = view.query.get("old", ""), view.query.get("new", "")
     lines = None
     if old in by_number and new in by_number:
         lines = differences(_compared(by_number[old]), _compared(by_number[new]))
-    copied = by_number.get(view.query.get("copy", ""))
+    edited = by_number.get(view.query.get("edit", view.path.get("number", "")))
+    if edited is not None and edited["status"] != "draft":
+        edited = None
+    copied = edited or by_number.get(view.query.get("copy", ""))
     return await view.render(
         "agents/agent.html",
         status=status,
@@ -51,6 +64,8 @@ async def _show(view: View, status: int = 200, problems: Mapping[str, str] | Non
         kinds=KINDS,
         compared=(old, new),
         lines=lines,
+        edited=edited if tested is None else None,
+        tested=tested,
         typed=view.form or (_typed(copied) if copied else {}),
         problems=problems or {},
     )
@@ -113,6 +128,25 @@ async def retire(view: View) -> web.StreamResponse:
     return await _turn(view, retire_version)
 
 
+@page("POST", "/agents/{agent}/versions/{number}", role="editor")
+async def redraft(view: View) -> web.StreamResponse:
+    """Write a draft anew."""
+    try:
+        body = {"target": _target(view.form), "notes": view.form.get("notes", "")}
+        await view.ask(change_draft, body=body)
+    except GatewayError as error:
+        return await _show(view, 422, _placed(error))
+    await keep(view, "agent", view.path["agent"])
+    return see(f"/agents/{view.path['agent']}", said="version")
+
+
+@page("POST", "/agents/{agent}/versions/{number}/test", role="editor")
+async def try_out(view: View) -> web.StreamResponse:
+    """Try whether the version's target answers, and say so."""
+    told = (await view.ask(try_version))["test"]
+    return await _show(view, tested=told | {"number": int(view.path["number"])})
+
+
 async def _turn(view: View, one: Any) -> web.StreamResponse:
     try:
         await view.ask(one)
@@ -160,4 +194,4 @@ def _placed(error: GatewayError) -> dict[str, str]:
     return placed
 
 
-PAGES = (show_agents, show_one, show_new, make_agent, add, publish, retire)
+PAGES = (show_agents, show_one, show_new, make_agent, add, publish, retire, redraft, try_out)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from gateway.errors import Invalid, NotFound
-from gateway.http.api.calls import explain_call, list_all, show_call
+from gateway.http.api.calls import explain_call, list_all, show_call, show_twiml
 from gateway.http.console.page import View, page, problems_of, see
 
 _FIELDS = ("number", "route", "arm", "status", "direction", "version", "experiment", "cursor")
@@ -57,7 +57,8 @@ async def show_one(view: View) -> web.StreamResponse:
     except NotFound:
         return await view.render("calls/missing.html", status=404, name=view.path["call"])
     why = (await view.ask(explain_call))["explanation"]
-    return await view.render("calls/call.html", why=why, **told)
+    twiml = (await view.ask(show_twiml))["twiml"]
+    return await view.render("calls/call.html", why=why, twiml=twiml, **told)
 
 
 def _moment(name: str, text: str) -> int:

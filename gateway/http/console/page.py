@@ -4,6 +4,7 @@ A page reads and changes through the very endpoints of the API, called in the pr
 nothing that the API could not, and every rule, role check and audit row is theirs.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ _log = log.get("console")
 FAILED: tuple[type[Exception], ...] = (GatewayError, *DOWN)
 
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
+TURNS: web.AppKey[asyncio.Semaphore] = web.AppKey("turns", asyncio.Semaphore)
+AT_ONCE = 2
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -82,7 +85,7 @@ class View:
         headers: Mapping[str, str] | None = None,
         stream: AsyncIterator[bytes] | None = None,
     ) -> Answer:
-        """Do an endpoint of the API, but none that streams a file, as whoever is signed in; raises what it raises."""
+        """Do an endpoint of the API as whoever is signed in; raises what it raises."""
         answer = await perform(
             one,
             gateway=self.gateway,
@@ -96,7 +99,7 @@ class View:
             door="console",
         )
         if not isinstance(answer, Answer):
-            raise TypeError(f"{one.path} answers with a file")
+            raise TypeError(f"{one.path} is no answer for a page")
         return answer
 
     async def ask(self, one: Endpoint, **given: Any) -> dict[str, Any]:
@@ -123,13 +126,19 @@ class Page:
     role: Need
     handler: Handler
     takes_file: bool = False
+    endless: bool = False
 
 
-def page(method: str, path: str, *, role: Need = "viewer", takes_file: bool = False) -> Callable[[Handler], Page]:
-    """Make a function a page of the console; with ``takes_file`` its form carries a file behind its fields."""
+def page(
+    method: str, path: str, *, role: Need = "viewer", takes_file: bool = False, endless: bool = False
+) -> Callable[[Handler], Page]:
+    """Make a function a page of the console.
+
+    With ``takes_file`` its form carries a file behind its fields; one that is ``endless`` goes on answering.
+    """
 
     def made(handler: Handler) -> Page:
-        return Page(method=method, path=path, role=role, handler=handler, takes_file=takes_file)
+        return Page(method=method, path=path, role=role, handler=handler, takes_file=takes_file, endless=endless)
 
     return made
 
@@ -150,7 +159,12 @@ def serve_page(one: Page) -> Callable[[web.Request], Awaitable[web.StreamRespons
     """The page as aiohttp wants it: guard, call, and put the headers on whatever comes out."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        response = await _answer(one, request)
+        if one.method == "GET" and not one.endless:
+            # Pages that many browsers ask for at once take turns, so that callers have theirs in between.
+            async with request.app[TURNS]:
+                response = await _answer(one, request)
+        else:
+            response = await _answer(one, request)
         if not response.prepared:
             response.headers.update(HEADERS)
         return response

@@ -15,7 +15,9 @@ from gateway.http.api.calls import place_call
 from gateway.http.api.overview import show_overview
 from gateway.http.console.agents import keep
 from gateway.http.console.page import View, page, problems_of, see
+from gateway.http.console.plan import PlanForm, how_long, plan_of, typed_plan
 from gateway.http.console.split import Row, body_of, rows_of, typed_rows, with_room
+from gateway.metrics import METRICS
 from gateway.publishing import place_of
 from gateway.routefile import differences, read_route, write_toml
 
@@ -41,10 +43,12 @@ class _Split:
     name: str
     unit: str
     winner: str
+    plan: PlanForm
     message: str = ""
     change: dict[str, Any] | None = None
     reviewed: str = ""
     theirs: dict[str, Any] | None = None
+    planned: dict[str, Any] | None = None  # the route as it would be, when it can be
 
 
 @page("GET", "/routes")
@@ -72,6 +76,7 @@ async def _show(
     revisions = (await view.ask(api.list_revisions))["revisions"]
     recent = (await view.ask(list_calls, query={"route": route["name"], "limit": 8}))["calls"]
     live = _live_split(route)
+    planned = split.planned if split is not None and split.planned else route["body"]
     return await view.render(
         "routes/route.html",
         status=status,
@@ -84,6 +89,8 @@ async def _show(
         more_revisions=max(0, len(revisions) - _SHOWN_REVISIONS),
         lines={new["revision"]: _changed(old, new) for old, new in _pairs(revisions[: _SHOWN_REVISIONS + 1])},
         recent=recent,
+        metrics=list(METRICS),
+        days=await how_long(view, route["name"], planned) if (split or live).enabled else None,
         holds=HOLDS,
         problems=problems or {},
     )
@@ -98,6 +105,7 @@ def _live_split(route: Mapping[str, Any]) -> _Split:
         name=test.get("name", ""),
         unit=test.get("unit", "call"),
         winner=test.get("winner", ""),
+        plan=plan_of(route["body"]),
     )
 
 
@@ -167,6 +175,7 @@ def _typed_split(form: Mapping[str, str], live: int) -> _Split:
         name=form.get("name", ""),
         unit=form.get("unit", "call"),
         winner=form.get("winner", ""),
+        plan=typed_plan(form),
         message=form.get("message", ""),
     )
 
@@ -184,6 +193,7 @@ async def _propose(view: View, split: _Split, live: Mapping[str, Any], wanted: d
             return see(f"/routes/{name}", said="nothing")
         split.change = change
         split.reviewed = _digest(body)
+        split.planned = body
         # What was changed after it was looked at is looked at again.
         if view.form.get("step") != "publish" or view.form.get("reviewed", split.reviewed) != split.reviewed:
             return await _show(view, split=split)
@@ -242,14 +252,25 @@ def _by_field(error: GatewayError) -> dict[str, str]:
                 placed[field + problem.path.removeprefix(prefix)[:1]] = problem.text
                 break
         else:
-            key = problem.path.removeprefix("ab_test.")
-            if key in ("name", "unit", "winner"):
+            key = _field_of(problem.path.removeprefix("ab_test."))
+            if key in ("name", "unit", "winner") or key.startswith(("plan.", "guard.")):
                 placed[key] = problem.text
             else:
                 unplaced.append(f"{problem.path} {problem.text}".strip())
     if unplaced:
         placed[""] = "; ".join(unplaced)
     return placed
+
+
+def _field_of(path: str) -> str:
+    """The field of the form that a key of the test stands in: ``plan.guardrails.0.margin`` in ``guard.margin.0``."""
+    parts = path.split(".")
+    match parts:
+        case ["plan", "primary", *rest]:
+            return {"min_effect": "plan.effect", "better": "plan.better"}.get("".join(rest[:1]), "plan.metric")
+        case ["plan", "guardrails", place, *rest]:
+            return f"guard.{rest[0] if rest and rest[0] in ('margin', 'better') else 'metric'}.{place}"
+    return path
 
 
 # -- hold and history --------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ _GRACE = _MINUTE  # the old secret still opens the pages that were asked for at 
 _INVITATION_LASTS = 10 * _MINUTE
 FAILURES, LOCKED = 5, 15 * _MINUTE
 _REMEMBERED = 10_000
+_BEGINNING = len("gw_") + 5  # 30 random bits; the other 226 cannot be guessed either
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,37 +34,47 @@ class SignedIn:
 
 
 class LockedOut(Refused):
-    """Too many failures from one address."""
+    """Too many failures with tokens that begin alike, from one address."""
 
     code = "locked_out"
 
 
 class Lockout:
-    """Counts failed sign-ins by address; five in a quarter of an hour lock the address out for another quarter."""
+    """Counts failed sign-ins; after five in a quarter of an hour such a sign-in has to wait for another quarter.
+
+    They are counted by address and the first letters of what was tried: behind a proxy everybody has one address, and
+    whoever guesses there locks out himself and nobody whose token begins otherwise.
+    """
 
     def __init__(self, wall: Callable[[], int]) -> None:
         self._wall = wall
-        self._failures: OrderedDict[str, list[int]] = OrderedDict()
+        self._failures: OrderedDict[bytes, list[int]] = OrderedDict()
 
-    def check(self, address: str) -> None:
-        """Raise LockedOut when the address has to wait."""
-        if len(self._recent(address)) >= FAILURES:
-            raise LockedOut("too many failed sign-ins from your address; wait a quarter of an hour")
+    def check(self, address: str, token: str) -> None:
+        """Raise LockedOut when such a token has to wait at this address."""
+        if len(self._recent(_counted(address, token))) >= FAILURES:
+            raise LockedOut("too many failed sign-ins with such a token from your address; wait a quarter of an hour")
 
-    def failed(self, address: str) -> None:
+    def failed(self, address: str, token: str) -> None:
         """Count a failure."""
-        self._failures[address] = [*self._recent(address), self._wall()]
-        self._failures.move_to_end(address)
+        name = _counted(address, token)
+        self._failures[name] = [*self._recent(name), self._wall()][-FAILURES:]
+        self._failures.move_to_end(name)
         while len(self._failures) > _REMEMBERED:
             self._failures.popitem(last=False)
 
-    def passed(self, address: str) -> None:
-        """Forget an address's failures."""
-        self._failures.pop(address, None)
+    def passed(self, address: str, token: str) -> None:
+        """Forget the failures of such a token."""
+        self._failures.pop(_counted(address, token), None)
 
-    def _recent(self, address: str) -> list[int]:
+    def _recent(self, name: bytes) -> list[int]:
         since = self._wall() - LOCKED
-        return [at for at in self._failures.get(address, []) if at > since]
+        return [at for at in self._failures.get(name, []) if at > since]
+
+
+def _counted(address: str, token: str) -> bytes:
+    """What failures are counted by, as a digest: nothing of a token stays in the memory."""
+    return digest_of(f"{address} {token[:_BEGINNING]}")
 
 
 class Sessions:
@@ -77,14 +88,15 @@ class Sessions:
 
     async def sign_in(self, token: str, address: str) -> str:
         """The secret of a new session for whoever holds the token; Unauthenticated, Refused or LockedOut."""
-        self.lockout.check(address)
-        digest = digest_of(token.strip())
+        token = token.strip()
+        self.lockout.check(address, token)
+        digest = digest_of(token)
         try:
             secret = await self._open(digest)
         except (Unauthenticated, Refused):
-            self.lockout.failed(address)
+            self.lockout.failed(address, token)
             raise
-        self.lockout.passed(address)
+        self.lockout.passed(address, token)
         return secret
 
     def invite(self, token: str) -> str:
@@ -95,10 +107,10 @@ class Sessions:
 
     async def accept(self, code: str, address: str) -> str:
         """The secret of a new session for an invitation, which is used up by this."""
-        self.lockout.check(address)
+        self.lockout.check(address, code)
         until, token = self._invitations.pop(digest_of(code), (0, b""))
         if until <= self._gateway.wall():
-            self.lockout.failed(address)
+            self.lockout.failed(address, code)
             raise Unauthenticated("this link was used before, or is too old")
         return await self._open(token)
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.http.console.plan import number, typed_plan, written_plan
+
 _ROWS = 3  # at least so many arms can be filled in without a script
 
 
@@ -60,7 +62,10 @@ def body_of(base: Mapping[str, Any], form: Mapping[str, str]) -> dict[str, Any]:
     if not test["enabled"] and form.get("winner"):
         test["winner"] = form["winner"]
     if rows != rows_of(base) or "split" not in test:
-        test["split"] = {row.arm: _number(row.percent) for row in rows}
+        test["split"] = {row.arm: number(row.percent) for row in rows}
+    if "planned" in form:
+        plan = written_plan(test.get("plan") or {}, typed_plan(form))
+        test = {key: value for key, value in test.items() if key != "plan"} | ({"plan": plan} if plan else {})
     return {**base, "versions": versions, "ab_test": test}
 
 
@@ -80,11 +85,3 @@ def _weights(body: Mapping[str, Any]) -> dict[str, float]:
 
 def _text(number: float) -> str:
     return f"{number:.2f}".rstrip("0").rstrip(".")
-
-
-def _number(text: str) -> Any:
-    try:
-        number = float(text.replace(",", "."))
-    except ValueError:
-        return text
-    return int(number) if number.is_integer() else number

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Running
+from tests.conftest import Running, free_port
 from tests.http.console.visitor import Visitor, visitor, words
 
 CALL = "CA" + "8" * 32
@@ -372,3 +372,143 @@ async def test_text_of_strangers_is_only_text(served: Running) -> None:
         f"/calls/{hostile}",
     ):
         assert "<script>alert" not in (await kim.get(path)).text, path
+
+
+async def test_a_draft_is_written_anew_and_what_is_published_is_not(served: Running) -> None:
+    kim = await visitor(served, "editor")
+    form = await kim.get("/agents/support?edit=5")
+    assert "wss://agents.example.com/support/5" in form.text
+    assert "Save the draft" in words(form)
+    bad = await kim.post("/agents/support/versions/5", kind="stream", address="ftp://x")
+    assert (bad.status, "Save the draft" in words(bad)) == (422, True)
+    where = "wss://agents.example.com/support/five"
+    await kim.post("/agents/support/versions/5", kind="stream", address=where, notes="kinder")
+    versions = (await served.api("GET", "/agents/support")).body["agent"]["versions"]
+    assert (versions[-1]["status"], versions[-1]["notes"], versions[-1]["target"]["url"]) == (
+        "draft",
+        "kinder",
+        where,
+    )
+    assert len(versions) == 3
+    refused = await served.api("PUT", "/agents/support/versions/3", {"target": {"kind": "stream", "url": where}})
+    assert (refused.status, "never changes" in refused.body["error"]["message"]) == (409, True)
+    assert (await served.api("PUT", "/agents/support/versions/9", {"target": {}})).status == 404
+    assert "Save the draft" not in words(await kim.get("/agents/support?edit=3"))
+
+
+async def test_a_target_is_tried_by_one_button(served: Running) -> None:
+    kim = await visitor(served, "editor")
+    where = f"wss://127.0.0.1:{free_port()}/agent"
+    await kim.post("/agents/support/versions", kind="stream", address=where)
+    assert 'action="/agents/support/versions/6/test"' in (await kim.get("/agents/support")).text
+    tried = await kim.post("/agents/support/versions/6/test")
+    assert (tried.status, "support@6 No connection" in words(tried)) == (200, True)
+    told = (await served.api("POST", "/agents/support/versions/6/test")).body["test"]
+    assert (told["ok"], told["text"].startswith("No connection")) == (False, True)
+    assert (await served.api("POST", "/agents/support/versions/77/test")).status == 404
+    await kim.post("/agents/support/versions", kind="number", address="+14155550199")
+    assert "versions/7/test" not in (await kim.get("/agents/support")).text
+
+
+async def test_the_twiml_of_each_handoff_is_shown_without_secrets(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIP_PASSWORD", "hush-hush")
+    sip = {"kind": "sip", "uri": "sip:a@127.0.0.1;transport=tls", "username": "gw", "password": "env:SIP_PASSWORD"}
+    await served.api("POST", "/agents/support/versions", {"target": sip, "status": "published"})
+    body = (await served.api("GET", "/routes/support")).body["route"]["body"]
+    body["versions"] = {"a": "support@3", "b": "support@6"}
+    body["ab_test"] = {"enabled": False, "winner": "b"}
+    assert (await served.api("PUT", "/routes/support", body, If_Match='"1"')).status == 200
+    first = await served.ring(CallSid=CALL, From="+12125550142")
+    assert "hush-hush" in first.text
+    second = await served.ring(
+        f"/twilio/next/{CALL}?hop=0", CallSid=CALL, DialCallStatus="failed", CallStatus="in-progress"
+    )
+    told = (await served.api("GET", f"/calls/{CALL}/twiml")).body["twiml"]
+    assert told[0]["twiml"] == first.text.replace("hush-hush", "(secret SIP_PASSWORD)")
+    assert (told[1]["twiml"], told[1]["served"]["version"]) == (second.text, "support@3")
+    editor, viewer = await visitor(served, "editor"), await visitor(served, "viewer")
+    shown = await editor.get(f"/calls/{CALL}")
+    assert "(secret SIP_PASSWORD)" in words(shown)
+    assert "wss://agents.example.com/support/3" in words(shown)
+    assert "12125550142" in words(shown)
+    for answer in (shown, await viewer.get(f"/calls/{CALL}")):
+        assert "hush-hush" not in answer.text
+    assert "2125550142" not in (await viewer.get(f"/calls/{CALL}")).text
+    assert (await served.api("GET", "/calls/CA0/twiml")).status == 404
+
+
+async def test_a_route_that_fails_over_says_so(served: Running) -> None:
+    await served.ring(CallSid=CALL)
+    await served.ring("/twilio/status", CallSid=CALL, StreamSid="MZ1", StreamEvent="stream-error", StreamError="gone")
+    await served.ring(f"/twilio/next/{CALL}?hop=0", CallSid=CALL, CallStatus="in-progress")
+    kim = await visitor(served, "viewer")
+    for path in ("/", "/routes", "/routes/support"):
+        assert "failing over" in words(await kim.get(path)), path
+
+
+PLAN = {
+    "planned": "yes",
+    "plan__hypothesis": "A shorter greeting keeps more callers",
+    "plan__metric": "hung_up_early",
+    "plan__effect": "0,03",
+    "guard__metric__0": "success",
+    "guard__margin__0": "0.02",
+}
+
+
+async def test_a_plan_is_settled_in_the_form(served: Running) -> None:
+    kim = await visitor(served, "editor")
+    reviewed = await kim.post("/routes/support/split", **SPLIT | PLAN, step="review")
+    assert reviewed.status == 200
+    assert "ab_test.plan.primary.min_effect" in words(reviewed)
+    assert 'name="plan.effect" inputmode="decimal" value="0,03"' in reviewed.text
+    assert 'name="guard.metric.0" list="metrics" value="success"' in reviewed.text
+    await kim.post("/routes/support/split", **SPLIT | PLAN, step="publish")
+    test = (await served.api("GET", "/routes/support")).body["route"]["body"]["ab_test"]
+    assert test["plan"]["primary"] == {"metric": "hung_up_early", "min_effect": 0.03}
+    assert test["plan"]["guardrails"] == [{"metric": "success", "margin": 0.02}]
+    shown = await kim.get("/routes/support")
+    assert 'value="A shorter greeting keeps more callers"' in shown.text
+    # What the form does not speak of stays; what is emptied goes.
+    other = {"base": "2", "percent__a": "70", "percent__b": "30"}
+    await kim.post("/routes/support/split", **SPLIT | other, step="publish")
+    assert (await served.api("GET", "/routes/support")).body["route"]["body"]["ab_test"]["plan"] == test["plan"]
+    await kim.post("/routes/support/split", **SPLIT | {"base": "3", "planned": "yes"}, step="publish")
+    assert "plan" not in (await served.api("GET", "/routes/support")).body["route"]["body"]["ab_test"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "sentence"),
+    [
+        ({"plan__metric": "sucess"}, "plan-metric", "did you mean"),
+        ({"plan__effect": "much"}, "plan-effect", "number"),
+        ({"plan__effect": ""}, "plan-effect", ""),
+        ({"guard__margin__0": "-1"}, "guard-margin-0", ""),
+        ({"guard__metric__0": "fields.csat"}, "guard-metric-0", "better"),
+    ],
+)
+async def test_a_mistake_in_the_plan_is_told_beside_its_field(
+    served: Running, change: dict[str, str], field: str, sentence: str
+) -> None:
+    kim = await visitor(served)
+    answer = await kim.post("/routes/support/split", **SPLIT | PLAN | change, step="review")
+    assert answer.status == 422
+    told = re.search(rf'<p class="error" id="{field}-error">([^<]*)', answer.text)
+    assert told is not None, words(answer)
+    assert sentence in told[1].lower()
+
+
+async def test_the_review_names_the_experiment_that_starts_and_the_one_that_stops(served: Running) -> None:
+    kim = await visitor(served)
+    off = {key: value for key, value in SPLIT.items() if key != "enabled"}
+    stopping = await kim.post("/routes/support/split", **off, step="review")
+    assert "This stops experiment support-1 . No winner is named, so Version A answers" in words(stopping)
+    await kim.post("/routes/support/split", **off, step="publish")
+    starting = await kim.post("/routes/support/split", **SPLIT | {"base": "2"}, step="review")
+    assert "This starts experiment support-2" in words(starting)
+    amending = await kim.post("/routes/support/split", **SPLIT | {"base": "2"}, step="publish")
+    assert amending.status == 303
+    amended = await kim.post("/routes/support/split", **SPLIT | PLAN | {"base": "3"}, step="review")
+    assert "This amends the plan of support-2 while it runs" in words(amended)

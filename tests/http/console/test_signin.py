@@ -83,8 +83,8 @@ async def test_an_agents_token_opens_no_page(served: Running) -> None:
 
 async def test_failures_lock_an_address_out_and_time_lets_it_in_again(served: Running) -> None:
     mallory = stranger(served)
-    for _ in range(FAILURES):
-        assert (await mallory.post("/sign-in", token="guess")).status == 401
+    for guess in range(FAILURES):
+        assert (await mallory.post("/sign-in", token=f"{ADMIN}{guess}")).status == 401
     locked = await mallory.post("/sign-in", token=ADMIN)
     assert (locked.status, locked.headers["Retry-After"]) == (429, "900")
     later(served, LOCKED + 1)
@@ -94,14 +94,24 @@ async def test_failures_lock_an_address_out_and_time_lets_it_in_again(served: Ru
 def test_a_success_forgets_the_failures_before_it() -> None:
     lockout = Lockout(lambda: 0)
     for _ in range(FAILURES - 1):
-        lockout.failed("1.2.3.4")
-    lockout.check("1.2.3.4")
-    lockout.passed("1.2.3.4")
+        lockout.failed("1.2.3.4", "gw_aaaaa1")
+    lockout.check("1.2.3.4", "gw_aaaaa2")
+    lockout.passed("1.2.3.4", "gw_aaaaa2")
     for _ in range(FAILURES):
-        lockout.failed("1.2.3.4")
-    lockout.check("5.6.7.8")
+        lockout.failed("1.2.3.4", "gw_aaaaa1")
+    lockout.check("5.6.7.8", "gw_aaaaa2")
     with pytest.raises(LockedOut):
-        lockout.check("1.2.3.4")
+        lockout.check("1.2.3.4", "gw_aaaaa2")
+
+
+async def test_who_guesses_behind_a_proxy_locks_out_nobody_else(served: Running) -> None:
+    made = (await served.api("POST", "/tokens", {"name": "kim", "role": "editor"})).body["token"]
+    mallory = stranger(served)
+    for _ in range(FAILURES):
+        await mallory.post("/sign-in", token="gw_guess-guess")
+    assert (await mallory.post("/sign-in", token="gw_guess-again")).status == 429
+    # From the same address, as everybody's is behind a proxy.
+    assert (await stranger(served).post("/sign-in", token=made["secret"])).status == 303
 
 
 async def test_a_session_is_renewed_while_it_is_used(served: Running) -> None:

@@ -1,40 +1,64 @@
-// Live updates: figures are put in place; when the state behind the page has changed, the page reads itself again,
-// unless somebody is at work in it.
+// Live updates: figures are put in place; when something that the page shows has changed, the page reads itself again,
+// unless somebody is at work in it. A page names what it shows as data-live="publication hold", or takes the usual.
 const main = document.getElementById("main");
+const USUAL = ["publication", "hold", "dialing", "experiment", "failover", "drift"];
+const PAUSE = 3000; // milliseconds between two readings; each page waits a part of it more, so that not all read at once
+const kinds = main?.dataset.live ? main.dataset.live.split(" ") : USUAL;
 
-if (main?.hasAttribute("data-live")) listen();
+let source = null;
+let known = false;
+let stale = false;
+let waiting = 0;
+let readAt = 0;
 
-function listen() {
-  const source = new EventSource("/live");
-  let known = null;
-  let followed = null;
-  let stale = false;
-  let again = 0;
-  const catchUp = async () => {
-    again = 0;
-    stale = !(await renew());
-  };
-  // What a page follows may change with every call, and is caught up with now and then.
-  const soon = () => {
-    again ||= setTimeout(catchUp, 2000);
-  };
-  source.addEventListener("news", (event) => {
-    const news = JSON.parse(event.data);
-    for (const place of main.querySelectorAll("[data-figure]")) {
-      const figure = news.figures[place.dataset.figure];
-      if (figure !== undefined) place.textContent = figure.toLocaleString("en").replaceAll(",", "\u202f");
-    }
-    showLive(true);
-    if (known !== null && known !== news.state) catchUp();
-    known = news.state;
-    const step = news[main.dataset.live];
-    if (followed !== null && followed !== step) soon();
-    followed = step ?? null;
-  });
+if (main?.hasAttribute("data-live")) {
+  open();
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => event.persisted && comeBack());
+  // A page that nobody sees needs no stream; browsers allow few of them to one address.
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : comeBack()));
   // What was put off while somebody worked in the page is done once they leave it.
-  main.addEventListener("focusout", () => stale && setTimeout(catchUp, 300));
-  source.addEventListener("error", () => showLive(false));
-  addEventListener("pagehide", () => source.close());
+  main.addEventListener("focusout", () => stale && readSoon());
+}
+
+function open() {
+  source = new EventSource("/live");
+  source.addEventListener("snapshot", (event) => {
+    const told = JSON.parse(event.data);
+    figures(told.traffic);
+    showLive(true);
+    // A second snapshot: the gateway is another one, or has forgotten where this page was.
+    if (known) readSoon();
+    known = true;
+  });
+  source.addEventListener("traffic", (event) => figures(JSON.parse(event.data)));
+  for (const kind of kinds) source.addEventListener(kind, readSoon);
+  source.addEventListener("open", () => showLive(true));
+  source.addEventListener("error", () => {
+    showLive(false);
+    // After a refusal the browser does not try again by itself.
+    if (source?.readyState === EventSource.CLOSED) setTimeout(() => source?.readyState === EventSource.CLOSED && open(), 15000);
+  });
+}
+
+function close() {
+  source?.close();
+  source = null;
+}
+
+function comeBack() {
+  if (source) return;
+  open();
+  if (known) readSoon();
+}
+
+function figures(told) {
+  const values = { under_way: told.under_way, today: told.today };
+  for (const [route, today] of Object.entries(told.routes)) values[`today:${route}`] = today;
+  for (const place of main.querySelectorAll("[data-figure]")) {
+    const figure = values[place.dataset.figure];
+    if (figure !== undefined) place.textContent = figure.toLocaleString("en").replaceAll(",", "\u202f");
+  }
 }
 
 function showLive(on) {
@@ -42,6 +66,18 @@ function showLive(on) {
   if (!dot) return;
   dot.hidden = !on;
   main.querySelector("[data-pulse-text]").textContent = on ? "live" : "as of this page";
+}
+
+function readSoon() {
+  stale = true;
+  if (waiting) return;
+  const rest = Math.max(0, readAt + PAUSE - Date.now());
+  waiting = setTimeout(async () => {
+    waiting = 0;
+    readAt = Date.now();
+    stale = false;
+    stale = !(await renew()) || stale;
+  }, rest + Math.random() * PAUSE);
 }
 
 function busy() {
