@@ -133,7 +133,8 @@ async def _play(gateway: Gateway, plan: Plan, stop: asyncio.Event, console: Cons
                 if simulation.done() and not any(one.status == "running" for one in campaigns):
                     break
                 await asyncio.wait({stopped}, timeout=_WINDOW)
-    console.print()
+        console.print()
+        await _tell(client, console)
     for task in (simulation, stopped):
         task.cancel()
     with suppress(asyncio.CancelledError):
@@ -184,6 +185,16 @@ async def _table(
     rows.sort(key=lambda row: (row.route, row.arm))
     elapsed = int(time.monotonic() - began)
     return live_table(rows, campaigns, url=url, under_way=ledger.under_way, elapsed=elapsed)
+
+
+async def _tell(client: GatewayClient, console: Console) -> None:
+    """What the calls came to: each test's verdict, and the health checks that found something."""
+    for experiment in (await client.get("/experiments"))["experiments"]:
+        results = await client.get(f"/experiments/{experiment['id']}/results")
+        console.print(f"[bold]{experiment['id']}[/bold]  {results['verdict']['text']}", highlight=False)
+        for one in results["health"]:
+            if one["status"] not in ("ok", "info"):
+                console.print(f"  [dim]{one['status']}: {one['text']}[/dim]", highlight=False)
 
 
 def _rows(route: str, results: Mapping[str, Any]) -> list[Row]:

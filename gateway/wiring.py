@@ -17,8 +17,9 @@ from gateway.carrier.client import Carrier, open_carrier
 from gateway.carrier.signature import Keyring, Verifier
 from gateway.dialer import Dialer, Owner
 from gateway.errors import Invalid, Problem, Unavailable
-from gateway.experiments import Experiments
+from gateway.experiments import Evaluation, Experiments
 from gateway.judges import open_judge
+from gateway.judging import judge_again, why_blocked
 from gateway.livestate import LiveState
 from gateway.log import Throttle
 from gateway.machines import Machines
@@ -166,7 +167,9 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             ledger=ledger,
             state=state,
             publishing=publishing,
-            experiments=Experiments(database, state, publishing, blocked=_not_blocked, wall=wall),
+            experiments=Experiments(
+                database, state, publishing, blocked=lambda name: why_blocked(database, name), wall=wall
+            ),
             switchboard=Switchboard(
                 ledger=ledger,
                 book=Book(database=database, outbox=outbox),
@@ -206,12 +209,16 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         stack.push_async_callback(state.save)
         if migrated:
             await _publish_folders_once(gateway)
+
+        async def judging(name: str) -> Evaluation | None:
+            return await judge_again(database, name, wall())
+
         tasks = [
             asyncio.create_task(state.watch()),
             asyncio.create_task(_every(MATURE_SECONDS, lambda: _mature(gateway))),
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(gateway))),
             asyncio.create_task(_every(DRIFT_SECONDS, lambda: look_for_drift(gateway))),
-            asyncio.create_task(_every(LEAD_SECONDS, lambda: gateway.experiments.lead(_not_judged))),
+            asyncio.create_task(_every(LEAD_SECONDS, lambda: gateway.experiments.lead(judging))),
             asyncio.create_task(_every(NOTIFY_SECONDS, notifier.step)),
             asyncio.create_task(_every(TIDY_SECONDS, notifier.tidy)),
             asyncio.create_task(_every(TIDY_SECONDS, lambda: tidy(gateway))),
@@ -229,14 +236,6 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             tasks.append(asyncio.create_task(_migrate_later(gateway)))
         stack.push_async_callback(_cancel, tasks)
         yield gateway
-
-
-async def _not_blocked(name: str) -> str | None:
-    return None
-
-
-async def _not_judged(name: str) -> None:
-    return None
 
 
 async def _nothing_to_end(sid: str) -> None:

@@ -49,6 +49,8 @@ FLOORS = {
     "gateway.livestate": 5,
     "gateway.folders": 5,
     "gateway.traffic": 5,
+    "gateway.judging": 5,
+    "gateway.selftest": 5,
     "gateway.wiring": 6,
     "gateway.http": 7,
     "gateway.client": 7,

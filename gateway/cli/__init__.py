@@ -14,6 +14,7 @@ from gateway.cli import (
     outbound,
     routes,
     running,
+    selftest,
     tokens,
 )
 from gateway.cli.terminal import err
@@ -31,6 +32,7 @@ app.command("demo")(running.demo)
 app.command("simulate")(running.simulate)
 app.command("twilio")(running.twilio)
 app.command("call")(outbound.place_call)
+app.command("selftest")(selftest.selftest)
 for name, group in (
     ("routes", routes.group),
     ("agents", agents.group),

@@ -133,6 +133,11 @@ def show_results(experiment: str, as_json: AsJson = False) -> None:
     ]
     head = ("arm", "version", "calls", "served", "mean seconds", "completion", "transfers")
     show(answer, as_json, *rows, head=head, title=experiment)
+    if not as_json:
+        out.print(answer["verdict"]["text"], highlight=False)
+        for one in answer["health"]:
+            if one["status"] != "ok":
+                out.print(f"  {one['status']}: {one['text']}", highlight=False)
 
 
 def _do(experiment: str, verb: str, **body: Any) -> None:

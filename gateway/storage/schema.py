@@ -284,6 +284,31 @@ category = sa.Table(
     sa.Column("value", sa.Text, primary_key=True),
 )
 
+# What is remembered of a comparison from one evaluation to the next; p only ever falls.
+reading = sa.Table(
+    "reading",
+    metadata,
+    sa.Column("experiment", sa.Text, primary_key=True),
+    sa.Column("arm", sa.Text, primary_key=True),
+    sa.Column("metric", sa.Text, primary_key=True),
+    sa.Column("p", sa.Double, nullable=False),
+    sa.Column("crossed_at", sa.BigInteger),
+    sa.Column("crossed_n", sa.BigInteger),
+    sa.Column("crossed_up", sa.Boolean),
+    sa.Column("low", sa.Double),  # what all intervals so far have in common; null: no interval yet
+    sa.Column("high", sa.Double),
+)
+
+# The last evaluation of an experiment; ``mark`` tells whether its tallies have changed since.
+evaluation = sa.Table(
+    "evaluation",
+    metadata,
+    sa.Column("experiment", sa.Text, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("mark", sa.Text, nullable=False),
+    sa.Column("body", _Json, nullable=False),
+)
+
 token = sa.Table(
     "token",
     metadata,

@@ -22,9 +22,9 @@ from gateway.metrics import Facts, read_measures
 from gateway.results import as_json, compare
 from gateway.storage.clusters import read_sums
 from gateway.storage.engine import Database
+from gateway.storage.experiments import list_experiments
 from gateway.storage.migrate import migrate
 from gateway.storage.recounting import recount
-from gateway.storage.experiments import list_experiments
 from gateway.storage.schema import call, experiment
 from gateway.storage.tallies import MILLISECONDS_PER_DAY, read_tallies
 

@@ -90,6 +90,12 @@ CHANGES: list[tuple[str, str, str | Callable[[Made], str], Any, dict[str, str], 
 READ_ONLY = {("POST", "/routes/check"), ("POST", "/routes/plan"), ("POST", "/campaigns/{campaign}/preview")}
 # Only after the last outcome can have come: tests/test_experiments.py does it.
 LATER = {("DELETE", "/experiments/{experiment}")}
+READ_ONLY = {
+    ("POST", "/routes/check"),
+    ("POST", "/routes/plan"),
+    ("POST", "/campaigns/{campaign}/preview"),
+    ("POST", "/experiments/plan"),
+}
 ON_THE_TIMELINE = {("POST", "/calls/{call}/outcome")}
 
 

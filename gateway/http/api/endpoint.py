@@ -94,7 +94,16 @@ class Answer:
     headers: Mapping[str, str] | None = None
 
 
-Handler = Callable[[Ask], Awaitable[dict[str, Any] | Answer]]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Streamed:
+    """What an endpoint answers when it is a file of any size: its name, and its pieces as they are made."""
+
+    content_type: str
+    name: str
+    pieces: AsyncIterator[bytes]
+
+
+Handler = Callable[[Ask], Awaitable[dict[str, Any] | Answer | Streamed]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,10 +143,10 @@ def endpoint(
     return made
 
 
-def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
+def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """The endpoint as aiohttp wants it: guard, read, call, answer."""
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.Request) -> web.StreamResponse:
         try:
             caller = await caller_of(request)
             admit(one, caller)
@@ -146,7 +155,8 @@ def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
             sent = await _sent(one, request)
             key = request.headers.get("Idempotency-Key") if one.mutates else None
             if key is None:
-                return _response(await _call(one, request, caller, sent))
+                answer = await _call(one, request, caller, sent)
+                return await stream(request, answer) if isinstance(answer, Streamed) else _response(answer)
             return await _once(one, request, caller, sent, key)
         except GatewayError as error:
             return error_response(error)
@@ -193,7 +203,7 @@ async def _sent(one: Endpoint, request: web.Request) -> _Sent:
     return _Sent(await _body(request))
 
 
-async def _call(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent) -> Answer:
+async def _call(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent) -> Answer | Streamed:
     return await perform(
         one,
         gateway=request.app[GATEWAY],
@@ -225,7 +235,7 @@ async def perform(
     forget_tokens: Callable[[], None],
     stream: AsyncIterator[bytes] | None = None,
     door: str = "api",
-) -> Answer:
+) -> Answer | Streamed:
     """Guard an endpoint, check what it is given, and do it; the API and the console both come in here."""
     admit(one, caller)
     ask = Ask(
@@ -240,7 +250,32 @@ async def perform(
         door=door,
     )
     answer = await one.handler(ask)
-    return answer if isinstance(answer, Answer) else Answer(body=answer)
+    return Answer(body=answer) if isinstance(answer, dict) else answer
+
+
+async def stream(
+    request: web.Request, file: Streamed, headers: Mapping[str, str] | None = None
+) -> web.StreamResponse:
+    """Send a file as it is made, as something to keep and not to show."""
+    pieces = aiter(file.pieces)
+    # What fails before the first piece is still answered as an error.
+    first = await anext(pieces, b"")
+    named = {"Content-Disposition": f'attachment; filename="{file.name}"', "X-Content-Type-Options": "nosniff"}
+    response = web.StreamResponse(headers={**(headers or {}), **named})
+    response.content_type = file.content_type
+    response.charset = "utf-8"
+    await response.prepare(request)
+    try:
+        await response.write(first)
+        async for piece in pieces:
+            await response.write(piece)
+        await response.write_eof()
+    except Exception:
+        # Half a file is sent: only a broken connection tells the reader that it is no whole one.
+        _log.exception("api_failed", path=request.path)
+        if request.transport is not None:
+            request.transport.abort()
+    return response
 
 
 async def _once(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent, key: str) -> web.Response:
@@ -264,6 +299,8 @@ async def _once(one: Endpoint, request: web.Request, caller: Caller, sent: _Sent
         return _response(replayed)
     try:
         answer = await _call(one, request, caller, sent)
+        if isinstance(answer, Streamed):
+            raise TypeError(f"{one.path} changes things and streams: such an answer cannot be kept for a repeat")
         digest = await sent.digest(one, request)
     except BaseException:
         # Nothing was changed: the key may be used again.

@@ -8,8 +8,6 @@ from gateway.errors import Refused
 from gateway.experiments import Deed
 from gateway.http.api.endpoint import Ask, Body, endpoint
 from gateway.http.api.routes import author_of
-from gateway.results import as_json, compare
-from gateway.storage.tallies import read_tallies
 
 
 class Why(Body):
@@ -100,17 +98,6 @@ async def delete(ask: Ask) -> dict[str, Any]:
     return {"experiment": None}
 
 
-@endpoint("GET", "/experiments/{experiment}/results", role="viewer")
-async def show_results(ask: Ask) -> dict[str, Any]:
-    """How the arms stand: calls, served, and what was measured."""
-    found = await ask.gateway.experiments.find(ask.path["experiment"])
-    async with ask.gateway.database.read() as connection:
-        tallies = await read_tallies(connection, found["id"])
-    versions = {arm["arm"]: arm["version"] for epoch in found["epochs"] for arm in epoch["arms"]}
-    primary = ((found["plan"] or {}).get("primary") or {}).get("metric", "success")
-    return {"experiment": _shown(found), **as_json(compare(tallies, versions), primary=primary)}
-
-
 def _deed(ask: Ask) -> Deed:
     reason = getattr(ask.body, "reason", "")
     author = author_of(ask, door="experiment", message=reason)
@@ -143,4 +130,4 @@ def _shown(one: dict[str, Any]) -> dict[str, Any]:
     return {name: one[name] for name in names}
 
 
-ENDPOINTS = (list_all, show_experiment, show_results, start, pause, resume, stop, apply, delete)
+ENDPOINTS = (list_all, show_experiment, start, pause, resume, stop, apply, delete)

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from gateway import log
 from gateway.errors import GatewayError, Malformed, Refused
-from gateway.http.api.endpoint import STATUS, Answer, Endpoint, perform
+from gateway.http.api.endpoint import STATUS, Answer, Endpoint, Streamed, perform, stream
 from gateway.http.auth import DOORKEEPER, Caller, Need
 from gateway.http.console.sessions import Sessions, SignedIn, same_text
 from gateway.http.keys import GATEWAY
@@ -80,6 +80,27 @@ class View:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Do an endpoint of the API as whoever is signed in; raises what it raises."""
+        answer = await self._perform(one, path=path, query=query, body=body, headers=headers)
+        if isinstance(answer, Streamed):
+            raise TypeError(f"{one.path} answers with a file")
+        return answer
+
+    async def download(self, one: Endpoint, query: Mapping[str, Any]) -> web.StreamResponse:
+        """Send the file that an endpoint answers with; raises what it raises."""
+        answer = await self._perform(one, path=None, query=query, body=None, headers=None)
+        if not isinstance(answer, Streamed):
+            raise TypeError(f"{one.path} answers with no file")
+        return await stream(self.request, answer, HEADERS)
+
+    async def _perform(
+        self,
+        one: Endpoint,
+        *,
+        path: Mapping[str, str] | None,
+        query: Mapping[str, Any] | None,
+        body: Any,
+        headers: Mapping[str, str] | None,
+    ) -> Answer | Streamed:
         return await perform(
             one,
             gateway=self.gateway,

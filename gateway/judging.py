@@ -1,0 +1,105 @@
+"""Judges experiments: reads their sums and what is remembered of them, evaluates, and remembers.
+
+One task of one process judges and writes. Pages evaluate too, of the newest sums and what is remembered, but write
+nothing: what is known does not depend on who looks, or how often.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import NotFound
+from gateway.results.study import Study, study_of
+from gateway.storage.engine import Connection, Database
+from gateway.storage.experiments import events_of_experiment, list_experiments
+from gateway.storage.readings import (
+    Remembered,
+    last_evaluation,
+    mark_of,
+    put_evaluation,
+    put_readings,
+    read_readings,
+)
+from gateway.storage.tallies import Cell, Count, read_tallies
+
+if TYPE_CHECKING:
+    from gateway.results.evaluating import Evaluation
+
+
+async def judge(database: Database, experiment: str, now: int) -> "Evaluation":
+    """Evaluate an experiment at ``now`` (Unix milliseconds) and remember what it came to.
+
+    For the one task that leads; raises NotFound for an experiment that is not there.
+    """
+    async with database.read() as connection:
+        mark = await mark_of(connection, experiment)
+        told = await _told(connection, experiment)
+    evaluation, shown = await asyncio.to_thread(_evaluate, *told, now)
+    memory = {key: Remembered(*_memory(one)) for key, one in evaluation.running.items()}
+    async with database.write() as connection:
+        await put_readings(connection, database, experiment, memory)
+        await put_evaluation(connection, database, experiment, at=now, mark=mark, body=shown)
+    return evaluation
+
+
+async def judge_again(database: Database, experiment: str, now: int) -> "Evaluation | None":
+    """Judge an experiment whose sums, epochs or status have changed since it was last judged; None for another."""
+    async with database.read() as connection:
+        last = await last_evaluation(connection, experiment)
+        if last is not None and last["mark"] == await mark_of(connection, experiment):
+            return None
+    return await judge(database, experiment, now)
+
+
+async def why_blocked(database: Database, experiment: str) -> str | None:
+    """Why an experiment's numbers cannot be trusted, as it was last judged; None where they can."""
+    async with database.read() as connection:
+        last = await last_evaluation(connection, experiment)
+    verdict = last["body"]["verdict"] if last is not None else {}
+    return verdict["text"] if verdict.get("state") == "blocked" else None
+
+
+async def look(connection: Connection, experiment: str, now: int) -> "tuple[Evaluation, dict[str, Any]]":
+    """An experiment as it stands, and the same as the API shows it; nothing is written."""
+    return await asyncio.to_thread(_evaluate, *await _told(connection, experiment), now)
+
+
+Sums = list[tuple[Cell, Count]]
+Memory = Mapping[tuple[str, str], Remembered]
+
+
+async def _told(connection: Connection, experiment: str) -> tuple[Study, Sums, Memory]:
+    found = await list_experiments(connection, experiment)
+    if not found:
+        raise NotFound(f"there is no experiment {experiment}")
+    tallies = await read_tallies(connection, experiment)
+    events = await events_of_experiment(connection, experiment)
+    row = found[0] | {"amended": any(one["kind"] == "amended" for one in events)}
+    return study_of(row), tallies, await read_readings(connection, experiment)
+
+
+def _evaluate(study: Study, tallies: Sums, memory: Memory, now: int) -> "tuple[Evaluation, dict[str, Any]]":
+    # numpy and scipy take half a second to load, which no call need wait for: this runs in a thread of its own.
+    from gateway.results.comparing import Running
+    from gateway.results.evaluating import evaluate
+    from gateway.results.shown import as_json
+
+    running = {
+        key: Running(
+            p=one.p,
+            crossed_at=one.crossed_at,
+            crossed_n=one.crossed_n,
+            crossed_up=one.crossed_up,
+            low=-math.inf if one.low is None else one.low,
+            high=math.inf if one.high is None else one.high,
+        )
+        for key, one in memory.items()
+    }
+    evaluation = evaluate(study, tallies, now=now, running=running)
+    return evaluation, as_json(evaluation)
+
+
+def _memory(one: Any) -> tuple[Any, ...]:
+    low, high = (None if math.isinf(bound) else bound for bound in (one.low, one.high))
+    return (one.p, one.crossed_at, one.crossed_n, one.crossed_up, low, high)

@@ -1,0 +1,75 @@
+"""The evaluation of an experiment: from its sums and what is remembered, to readings, findings and a verdict."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gateway.results.cells import Cells
+from gateway.results.comparing import ClusterSums, Running
+from gateway.results.evidence import Evidence
+from gateway.results.gathering import gather
+from gateway.results.rules import Finding, examine
+from gateway.results.study import Study
+from gateway.results.verdict import Verdict, arm_verdict, verdict
+from gateway.storage.tallies import Cell, Count
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """All that is known of an experiment at one moment.
+
+    ``running`` is what to remember of each (arm, metric) for the next time.
+    """
+
+    evidence: Evidence
+    findings: tuple[Finding, ...]
+    verdict: Verdict
+    arms: Mapping[str, Verdict]
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the numbers cannot be trusted, so that no winner may be applied."""
+        return any(one.level == "BLOCK" for one in self.findings)
+
+    @property
+    def harm(self) -> bool:
+        """Whether a version does certain harm."""
+        return bool(self.evidence.harms)
+
+    @property
+    def failing_guardrails(self) -> tuple[str, ...]:
+        """The guardrails that fail, or are harmed, in any arm."""
+        bad = (metric for (metric, _), state in self.evidence.guardrails.items() if state in ("fail", "harm"))
+        return tuple(dict.fromkeys(bad))
+
+    @property
+    def mature(self) -> Mapping[str, int]:
+        """The mature calls of each arm."""
+        return {name: arm.mature for name, arm in self.evidence.arms.items()}
+
+    @property
+    def running(self) -> Mapping[tuple[str, str], Running]:
+        """What to remember, by (arm, metric)."""
+        return {
+            (arm, metric): one.running
+            for metric, arms in self.evidence.comparisons.items()
+            for arm, one in arms.items()
+        }
+
+
+def evaluate(
+    study: Study,
+    tallies: Iterable[tuple[Cell, Count]],
+    *,
+    now: int,
+    clusters: ClusterSums | None = None,
+    running: Mapping[tuple[str, str], Running] | None = None,
+) -> Evaluation:
+    """Evaluate an experiment at ``now`` (Unix milliseconds)."""
+    evidence = gather(study, Cells(tallies), clusters or {}, running or {}, now=now)
+    findings = examine(evidence)
+    return Evaluation(
+        evidence=evidence,
+        findings=tuple(findings),
+        verdict=verdict(evidence, findings),
+        arms={arm: arm_verdict(evidence, one) for arm, one in evidence.primary.items()},
+    )

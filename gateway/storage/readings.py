@@ -1,0 +1,119 @@
+"""What is remembered of comparisons: running p-values, first crossings, and the last evaluation of each experiment.
+
+Written by the one task that judges; everybody else reads.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.storage.engine import Database
+from gateway.storage.schema import epoch, evaluation, experiment, reading, tally
+
+
+class Remembered(NamedTuple):
+    """A comparison's memory; ``low`` and ``high`` are None while it has had no interval. Times: Unix ms."""
+
+    p: float
+    crossed_at: int | None
+    crossed_n: int | None
+    crossed_up: bool | None
+    low: float | None
+    high: float | None
+
+
+async def read_readings(connection: AsyncConnection, name: str) -> dict[tuple[str, str], Remembered]:
+    """What is remembered of an experiment, by (arm, metric)."""
+    rows = await connection.execute(sa.select(reading).where(reading.c.experiment == name))
+    return {(row.arm, row.metric): Remembered(*(getattr(row, one) for one in Remembered._fields)) for row in rows}
+
+
+async def put_readings(
+    connection: AsyncConnection, database: Database, name: str, told: Mapping[tuple[str, str], Remembered]
+) -> None:
+    """Remember comparisons by (arm, metric): a p-value never rises and a first crossing stays."""
+    if not told:
+        return
+    put = database.insert(reading)
+    new = put.excluded
+    first = reading.c.crossed_at.is_not(None)
+    crossings = ("crossed_at", "crossed_n", "crossed_up")
+    put = put.on_conflict_do_update(
+        index_elements=list(reading.primary_key),
+        set_={
+            "p": sa.case((reading.c.p < new.p, reading.c.p), else_=new.p),
+            **{column: sa.case((first, reading.c[column]), else_=new[column]) for column in crossings},
+            "low": new.low,
+            "high": new.high,
+        },
+    )
+    rows = [
+        {"experiment": name, "arm": arm, "metric": metric, **one._asdict()} for (arm, metric), one in told.items()
+    ]
+    await connection.execute(put, rows)
+
+
+async def put_evaluation(
+    connection: AsyncConnection, database: Database, name: str, *, at: int, mark: str, body: Mapping[str, Any]
+) -> None:
+    """Keep the last evaluation of an experiment, and the mark of the tallies that it was made of."""
+    values = {"at": at, "mark": mark, "body": dict(body)}
+    put = database.insert(evaluation).values(experiment=name, **values)
+    await connection.execute(put.on_conflict_do_update(index_elements=["experiment"], set_=values))
+
+
+async def last_evaluation(connection: AsyncConnection, name: str) -> dict[str, Any] | None:
+    """The last evaluation of an experiment with its ``at`` and ``mark``, or None."""
+    row = (await connection.execute(sa.select(evaluation).where(evaluation.c.experiment == name))).first()
+    return dict(row._mapping) if row else None
+
+
+async def mark_of(connection: AsyncConnection, name: str) -> str:
+    """The mark of an experiment's tallies as they are now."""
+    return next((mark for _, mark, _ in await _marks(connection, experiment.c.id == name)), "")
+
+
+async def changed(connection: AsyncConnection) -> list[str]:
+    """The experiments whose tallies, epochs or status have changed since they were last evaluated.
+
+    One that was evaluated after it was locked is not looked at again.
+    """
+    final = sa.and_(experiment.c.locked_at.is_not(None), evaluation.c.at >= experiment.c.locked_at)
+    found = await _marks(connection, sa.or_(evaluation.c.at.is_(None), sa.not_(sa.func.coalesce(final, sa.false()))))
+    return [name for name, mark, judged in found if mark != judged]
+
+
+async def _marks(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> list[tuple[str, str, str | None]]:
+    """(experiment, mark, mark when it was last evaluated): a mark moves whenever a value is counted or corrected."""
+    sums = (
+        sa.select(
+            tally.c.experiment,
+            sa.func.sum(tally.c.n).label("n"),
+            sa.func.sum(tally.c.n * tally.c.mean).label("total"),
+            sa.func.sum(tally.c.m2).label("m2"),
+        )
+        .group_by(tally.c.experiment)
+        .subquery()
+    )
+    newest = sa.select(sa.func.max(epoch.c.number)).where(epoch.c.experiment == experiment.c.id).scalar_subquery()
+    query = (
+        sa.select(
+            experiment.c.id,
+            experiment.c.status,
+            newest.label("epoch"),
+            sums.c.n,
+            sums.c.total,
+            sums.c.m2,
+            evaluation.c.mark,
+        )
+        .select_from(experiment)
+        .outerjoin(sums, sums.c.experiment == experiment.c.id)
+        .outerjoin(evaluation, evaluation.c.experiment == experiment.c.id)
+        .where(which)
+    )
+    return [
+        (row.id, f"{row.status}/{row.epoch}/{row.n or 0}/{row.total or 0:.12g}/{row.m2 or 0:.12g}", row.mark)
+        for row in await connection.execute(query)
+    ]

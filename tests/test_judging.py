@@ -1,0 +1,105 @@
+"""Judging through storage: what is remembered, who writes, and simulated experiments from calls to verdict."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import NotFound
+from gateway.judging import judge, judge_again, look, why_blocked
+from gateway.storage.engine import Database
+from gateway.storage.readings import (
+    Remembered,
+    changed,
+    last_evaluation,
+    put_evaluation,
+    put_readings,
+    read_readings,
+)
+from tests.conftest import Running, running, settings_for, write_files
+
+DAY = 86_400_000
+
+
+async def feed(served: Running, calls: list[tuple[bool, bool]]) -> None:
+    """Calls with (success in arm a, success in arm b), each reported at once and for good."""
+    for in_a, in_b in calls:
+        sid = "CA" + os.urandom(16).hex()
+        await served.ring(CallSid=sid)
+        arm = (await served.api("GET", f"/calls/{sid}")).body["call"]["assignment"]["arm"]
+        told = {"success": in_a if arm == "a" else in_b, "final": True}
+        assert (await served.api("POST", f"/calls/{sid}/outcome", told)).status == 200
+
+
+async def test_a_broken_version_raises_the_alarm_over_http(served: Running) -> None:
+    await feed(served, [(place % 10 < 8, place % 10 == 9) for place in range(160)])
+    database, now = served.gateway.database, served.gateway.wall()
+    evaluation = await judge(database, "support-1", now)
+    assert (evaluation.harm, evaluation.verdict.state, evaluation.verdict.arm) == (True, "harm", "b")
+    answer = await served.api("GET", "/experiments/support-1/results")
+    assert answer.body["verdict"]["state"] == "harm"
+    assert {"check": "harm", "number": 3, "status": "alarm"}.items() <= answer.body["health"][2].items()
+    assert sum(arm["calls"] for arm in answer.body["arms"]) == 160
+
+
+async def test_what_was_judged_is_remembered_and_looking_changes_nothing(served: Running) -> None:
+    database = served.gateway.database
+    await feed(served, [(place % 2 == 0, place % 3 == 0) for place in range(60)])
+    async with database.read() as connection:
+        assert set(await changed(connection)) == {"support-1", "sales-1"}
+        evaluation, shown = await look(connection, "support-1", served.gateway.wall())
+        assert await read_readings(connection, "support-1") == {}
+    await judge(database, "support-1", served.gateway.wall())
+    async with database.read() as connection:
+        assert await changed(connection) == ["sales-1"]
+        kept = await last_evaluation(connection, "support-1")
+        memory = await read_readings(connection, "support-1")
+    assert kept is not None
+    assert await why_blocked(database, "support-1") is None
+    assert kept["body"]["metrics"] == shown["metrics"]
+    assert memory["b", "success"].p == evaluation.evidence.primary["b"].p
+    assert await judge_again(database, "support-1", served.gateway.wall()) is None
+    await feed(served, [(True, True)])
+    async with database.read() as connection:
+        assert set(await changed(connection)) == {"support-1", "sales-1"}
+    assert await judge_again(database, "support-1", served.gateway.wall()) is not None
+
+
+async def test_a_blocked_verdict_says_why_to_whoever_would_apply_it(database: Database) -> None:
+    body = {"verdict": {"state": "blocked", "text": "No verdict: the split differs from the plan."}}
+    async with database.write() as connection:
+        await put_evaluation(connection, database, "support-1", at=DAY, mark="1", body=body)
+    assert await why_blocked(database, "support-1") == "No verdict: the split differs from the plan."
+    assert await why_blocked(database, "sales-1") is None
+
+
+async def test_a_p_value_never_rises_whoever_writes_last(database: Database) -> None:
+    first = Remembered(p=0.01, crossed_at=5, crossed_n=900, crossed_up=True, low=None, high=0.2)
+    later = Remembered(p=0.2, crossed_at=None, crossed_n=None, crossed_up=None, low=0.0, high=0.1)
+    for one in (first, later):
+        async with database.write() as connection:
+            await put_readings(connection, database, "support-1", {("b", "success"): one})
+    async with database.read() as connection:
+        found = await read_readings(connection, "support-1")
+    assert found["b", "success"] == Remembered(0.01, 5, 900, True, 0.0, 0.1)
+
+
+async def test_an_experiment_that_is_not_there_is_not_judged(database: Database) -> None:
+    with pytest.raises(NotFound):
+        await judge(database, "nothing-1", DAY)
+
+
+def test_a_gateway_that_answers_calls_loads_no_numpy() -> None:
+    code = "import sys, gateway.http.app, gateway.wiring, gateway.judging; print('numpy' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"
+
+
+async def test_results_are_there_before_the_first_call(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    async with running(settings_for(tmp_path, f"sqlite:///{tmp_path}/gateway.db")) as served:
+        answer = await served.api("GET", "/experiments/support-1/results")
+    assert answer.body["verdict"]["state"] == "collecting"
+    assert [(arm["arm"], arm["calls"]) for arm in answer.body["arms"]] == [("a", 0), ("b", 0)]
