@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from gateway.results.study import Kind
 from gateway.results.wording import amount
