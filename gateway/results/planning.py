@@ -2,9 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
-from gateway.results.study import Kind
+from gateway.results.study import Better, Kind
 from gateway.results.wording import amount
 from gateway.stats.planning import (
     Plan,
@@ -95,7 +94,7 @@ def _detectable(asked: Question, cost: float, power: float) -> float | None:
     if asked.kind == "mean":
         found = detectable_difference(per_arm, asked.sd or math.nan, alpha=asked.alpha, power=power)
     else:
-        better: Literal[higher, lower] = "higher" if asked.effect > 0 else "lower"
+        better: Better = "higher" if asked.effect > 0 else "lower"
         other = detectable_rate(per_arm, asked.baseline, alpha=asked.alpha, power=power, better=better)
         found = abs(other - asked.baseline)
     return None if math.isnan(found) else found

@@ -6,8 +6,9 @@ import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
+from gateway.http import formats
 from gateway.http.auth import DOORKEEPER
-from gateway.http.console import admin, agents, calls, dialing, formats, live, overview, routes, signin
+from gateway.http.console import admin, agents, calls, dialing, experiments, live, overview, routes, signin
 from gateway.http.console.page import SESSIONS, Page, serve_page
 from gateway.http.console.sessions import Sessions
 from gateway.http.console.static import add_static
@@ -16,6 +17,7 @@ from gateway.http.keys import GATEWAY
 PAGES: tuple[Page, ...] = (
     *overview.PAGES,
     *routes.PAGES,
+    *experiments.PAGES,
     *agents.PAGES,
     *calls.PAGES,
     *dialing.PAGES,

@@ -12,11 +12,13 @@ from gateway import log
 from gateway.http.console.page import HEADERS, SESSIONS, View, cookie_name, page
 from gateway.http.keys import GATEWAY
 from gateway.storage.engine import AWAY
+from gateway.storage.readings import judged_since
 from gateway.wiring import Gateway
 
 _log = log.get("console")
 
 _EVERY_SECONDS = 1.0
+_JUDGED_MS = 60_000  # a page that was opened earlier has been told
 _CHECKED_EVERY = 30  # looks at whether the session is still good
 MOST = 500
 
@@ -65,8 +67,11 @@ async def _news(gateway: Gateway) -> dict[str, Any]:
     state = gateway.state
     # A page that finds another state than its own reads itself again; figures are put in place.
     shape = [state.snapshot.publication, sorted(state.holds), sorted(figures.failing), stopped, len(gateway.drift)]
+    async with gateway.database.read() as connection:
+        judged = await judged_since(connection, gateway.wall() - _JUDGED_MS)
     return {
         "state": json.dumps(shape),
+        "experiments": judged,
         "figures": {"under_way": figures.under_way, "today": figures.today},
     }
 

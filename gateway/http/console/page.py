@@ -289,6 +289,15 @@ _SAID: Mapping[str, str] = {
     "suppressed": "The number will not be called again.",
     "allowed": "The number may be called again.",
     "revoked": "The token is revoked.",
+    "test_started": "The test has started: from the next call on, calls are split.",
+    "test_scheduled": "The test starts by itself when its time has come. Until then Version A answers.",
+    "test_paused": "The test is paused: Version A answers, and these calls are not analysed.",
+    "test_resumed": "The test goes on from the next call.",
+    "test_stopped": "The test has stopped, and no winner was chosen: Version A answers every call.",
+    "test_won": "The test has stopped, and the winner answers every call.",
+    "test_applied": "The winner is Version A of the route now.",
+    "test_deleted": "The experiment is deleted. Its calls keep what they were assigned.",
+    "labelled": "Your label is kept.",
 }
 
 

@@ -18,13 +18,23 @@ function listen() {
       if (figure !== undefined) place.textContent = figure.toLocaleString("en").replaceAll(",", "\u202f");
     }
     showLive(true);
-    if (known !== null && known !== news.state) catchUp();
-    known = news.state;
+    const state = news.state + judged(news.experiments);
+    if (known !== null && known !== state) catchUp();
+    known = state;
   });
   // What was put off while somebody worked in the page is done once they leave it.
   main.addEventListener("focusout", () => stale && setTimeout(catchUp, 300));
   source.addEventListener("error", () => showLive(false));
   addEventListener("pagehide", () => source.close());
+}
+
+// When what the page shows was last judged: its one experiment, or with "*" any.
+let lastJudged = 0;
+function judged(experiments) {
+  const watched = main.dataset.live;
+  const moments = watched === "*" ? Object.values(experiments) : watched in experiments ? [experiments[watched]] : [];
+  lastJudged = Math.max(lastJudged, ...moments);
+  return watched ? `@${lastJudged}` : "";
 }
 
 function showLive(on) {
@@ -52,6 +62,11 @@ async function renew() {
   if (!answer.ok || answer.redirected) return true;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("main");
   if (!fresh || atWork()) return false;
+  // What the reader has unfolded stays so.
+  for (const box of main.querySelectorAll("details[id]")) {
+    const again = fresh.querySelector(`#${CSS.escape(box.id)}`);
+    if (again) again.open = box.open;
+  }
   main.replaceChildren(...fresh.children);
   showLive(true);
   document.dispatchEvent(new Event("renewed"));
