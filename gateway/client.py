@@ -82,6 +82,21 @@ class GatewayClient:
         patience = aiohttp.ClientTimeout(total=None, sock_connect=60.0)
         return await self._ask("POST", path, params=query, data=pieces(), headers=headers, timeout=patience)
 
+    async def download(self, path: str, **query: Any) -> AsyncIterator[bytes]:
+        """The pieces of a file that the gateway sends, however long it takes."""
+        if self._session is None:
+            raise RuntimeError("use the client as `async with GatewayClient(...)`")
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=60.0, sock_read=60.0)
+        try:
+            url = f"{self._url}/api/v1{path}"
+            async with self._session.get(url, params=query, timeout=patience) as answer:
+                if answer.status >= 400:
+                    raise _error(await answer.json(content_type=None), answer.status)
+                async for piece in answer.content.iter_chunked(_PIECE_BYTES):
+                    yield piece
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise Unavailable(f"no gateway answers at {self._url}: {error or type(error).__name__}") from error
+
     async def put(self, path: str, body: Mapping[str, Any], *, base: int | None) -> dict[str, Any]:
         """PUT a body over the revision ``base``, or create it when that is None."""
         headers = {"If-None-Match": "*"} if base is None else {"If-Match": f'"{base}"'}

@@ -67,6 +67,9 @@ def span(
     """An interval on a line that is as far to the left of nought as to the right; ``reach`` is its least half."""
     limits = tuple(margins)
     known = [abs(one) for one in (value, low, high, *limits) if one is not None]
+    if low is None and high is None and value is not None:
+        # Nobody knows yet how far it is: it should not look far.
+        known.append(3 * abs(value))
     half = max([reach, *known]) * 1.12 or 1.0
 
     def place(one: float) -> float:
