@@ -38,12 +38,9 @@ def _arms(answer: Mapping[str, Any]) -> Table:
     table = Table("arm", "version", *("calls", "served", "mature", "pending", "outcome known"))
     for arm in answer["arms"]:
         known = "-" if arm["coverage"] is None else f"{arm['coverage']:.1%}"
-        counts = [
-            f"{arm[name]:,}" if arm[name] is not None else "-" for name in ("calls", "served", "mature", "pending")
-        ]
-        table.add_row(
-            arm["arm"], escape(arm["version"]), *("-" if one is None else f"{one:,}" for one in counts), known
-        )
+        counts = [arm[name] for name in ("calls", "served", "mature", "pending")]
+        told = ["-" if count is None else f"{count:,}" for count in counts]
+        table.add_row(arm["arm"], escape(arm["version"]), *told, known)
     return table
 
 
