@@ -88,9 +88,11 @@ class GatewayClient:
         headers = {"Content-Type": kind} | ({"Idempotency-Key": key} if key else {})
         return await self._ask("POST", path, params=query, data=pieces(), headers=headers, timeout=_PATIENCE)
 
-    async def download(self, path: str, file: BinaryIO, got: Callable[[int], None] = lambda _: None) -> None:
+    async def download(
+        self, path: str, file: BinaryIO, got: Callable[[int], None] = lambda _: None, **query: str
+    ) -> None:
         """GET a file into ``file``; ``got`` is told how many bytes have come. One that breaks off is Unavailable."""
-        async with self._answered("GET", path, timeout=_PATIENCE) as answer:
+        async with self._answered("GET", path, params=query, timeout=_PATIENCE) as answer:
             if answer.status >= 400:
                 raise _error(await answer.json(content_type=None), answer.status)
             async for piece in answer.content.iter_chunked(_PIECE_BYTES):

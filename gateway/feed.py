@@ -27,6 +27,7 @@ from gateway.storage.feed import (
     stopped_since,
 )
 from gateway.storage.outbox import Outbox
+from gateway.storage.readings import judged_since
 from gateway.traffic import Figures, Traffic
 
 _log = log.get("feed")
@@ -37,6 +38,7 @@ WAITING = 64  # what is not yet sent to one follower; with more he is let go
 KEPT = 512  # events that a follower who comes back can catch up with
 _NAMED = 100  # names in one event
 _AT_ONCE = 8  # followers that are given something before calls have their turn
+_JUDGED_MS = 60_000  # whoever began to follow before that has been told
 _SELDOM_MS = 5_000  # how often what costs more is read
 _ENDED_MS = 10 * 60_000
 
@@ -57,6 +59,7 @@ class Picture:
     contacts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     switch: Mapping[str, Any] | None = None
     drift: Sequence[str] = ()
+    judged: Mapping[str, int] = field(default_factory=dict)
     figures: Figures = field(default_factory=Figures)
 
 
@@ -190,6 +193,7 @@ class Feed:
         async with self._database.read() as connection:
             campaigns = await standing_campaigns(connection, ended_since=now - _ENDED_MS)
             published = await _published(connection, before, snapshot)
+            judged = await judged_since(connection, now - _JUDGED_MS)
             stopped = before.stopped if before else frozenset()
             if seldom:
                 stopped = frozenset(await stopped_since(connection, now - _ENDED_MS))
@@ -213,6 +217,7 @@ class Feed:
             contacts={name: self._counts[name] for name in campaigns if name in self._counts},
             switch=switch,
             drift=tuple(self._drift()),
+            judged=judged,
             figures=figures,
         )
 
@@ -256,6 +261,9 @@ def changes(before: Picture, now: Picture) -> Iterator[News]:
         counts = now.contacts.get(name)
         if before.campaigns.get(name) != one or before.contacts.get(name) != counts:
             yield "campaign", one._asdict() | {"counts": counts}
+    for name, at in now.judged.items():
+        if before.judged.get(name) != at:
+            yield "judged", {"experiment": name, "at": at}
     if before.switch != now.switch:
         yield "dialing", {"stopped": now.switch}
     if before.drift != now.drift:

@@ -1,11 +1,13 @@
 """Verbs of experiments: their life, and how the arms stand."""
 
+import string
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.terminal import AsJson, ask, out, show
+from gateway.cli.terminal import AsJson, ask, download, out, show
 from gateway.errors import Invalid
 
 group = typer.Typer(
@@ -15,6 +17,7 @@ group = typer.Typer(
     "`support-2`. `start` switches it on; `stop` ends it, with a winner or without, and then Version A serves.",
 )
 
+_FORMS = ("csv", "jsonl", "json", "html")
 Why = Annotated[str, typer.Option("-m", "--reason", help="Why; it stands in the history.")]
 
 
@@ -116,28 +119,101 @@ def delete(experiment: str) -> None:
 
 @group.command("results")
 def show_results(experiment: str, as_json: AsJson = False) -> None:
-    """Show how the arms of an experiment stand."""
+    """Show the verdict, what the health checks found, and each metric with its difference and interval."""
+    from gateway.cli.resultsview import print_results
+
     answer = ask(lambda gateway: gateway.get(f"/experiments/{experiment}/results"))
-    metrics = {one["name"]: one for one in answer["metrics"]}
+    if as_json:
+        show(answer, as_json)
+        return
+    one = ask(lambda gateway: gateway.get(f"/experiments/{experiment}"))["experiment"]
+    print_results(answer, one["record"])
 
-    def reading(metric: str, arm: str) -> str:
-        told = metrics.get(metric, {"arms": {}})["arms"].get(arm)
-        if told is None:
-            return "-"
-        return f"{told['mean']:.1%}" if metrics[metric]["kind"] == "rate" else f"{told['mean']:.1f}"
 
-    rows = [
-        [arm["arm"], arm["version"], str(arm["calls"]), str(arm["served"])]
-        + [reading(name, arm["arm"]) for name in ("duration_seconds", "success", "transferred")]
-        for arm in answer["arms"]
-    ]
-    head = ("arm", "version", "calls", "served", "mean seconds", "completion", "transfers")
-    show(answer, as_json, *rows, head=head, title=experiment)
-    if not as_json:
-        out.print(answer["verdict"]["text"], highlight=False)
-        for one in answer["health"]:
-            if one["status"] != "ok":
-                out.print(f"  {one['status']}: {one['text']}", highlight=False)
+@group.command("samples")
+def show_samples(
+    experiment: str,
+    count: Annotated[int, typer.Option("-n", "--count", help="How many calls of each arm.")] = 3,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same calls.")] = 1,
+    arm: Annotated[str | None, typer.Option(help="Of this arm only.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show transcripts drawn at random from each arm, side by side."""
+    from gateway.cli.resultsview import print_samples
+
+    path = f"/experiments/{experiment}/samples"
+    answer = ask(lambda gateway: gateway.get(path, n=count, seed=seed, arm=arm))
+    if as_json:
+        show(answer, as_json)
+        return
+    print_samples(answer)
+
+
+@group.command("plan")
+def plan(
+    route: Annotated[str | None, typer.Option(help="The route whose calls a day are counted.")] = None,
+    effect: Annotated[float, typer.Option(help="The smallest difference to find, in the metric's unit.")] = 0.05,
+    baseline: Annotated[float, typer.Option(help="The rate of Version A, 0 to 1.")] = 0.5,
+    sd: Annotated[float | None, typer.Option(help="For a mean instead of a rate: its standard deviation.")] = None,
+    split: Annotated[str, typer.Option(help="The weights of a, b, …")] = "50/50",
+    calls_per_day: Annotated[float | None, typer.Option(help="Calls a day, instead of a route's own.")] = None,
+    alpha: Annotated[float, typer.Option(help="The chance of a winner where there is none.")] = 0.05,
+    power: Annotated[float, typer.Option(help="The chance to find the effect.")] = 0.8,
+    guardrails: Annotated[int, typer.Option(help="How many guardrails the plan has.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say how many calls and days a test needs, before it starts."""
+    from gateway.cli.resultsview import print_plan
+
+    sent = {
+        "kind": "rate" if sd is None else "mean",
+        "effect": effect,
+        "baseline": baseline,
+        "sd": sd,
+        "split": _split(split),
+        "route": route,
+        "calls_per_day": calls_per_day,
+        "alpha": alpha,
+        "power": power,
+        "guardrails": guardrails,
+    }
+    asked = {name: value for name, value in sent.items() if value is not None}
+    answer = ask(lambda gateway: gateway.post("/experiments/plan", asked))
+    if as_json:
+        show(answer, as_json)
+        return
+    print_plan(answer["plan"], "rate" if sd is None else "mean")
+
+
+@group.command("export")
+def export(
+    experiment: str,
+    file: Annotated[Path, typer.Argument(help="Where to write; its ending says the form: csv, jsonl, json or html.")],
+) -> None:
+    """Write every call of an experiment to a file, or with .html its report."""
+    form = file.suffix.removeprefix(".").lower()
+    if form not in _FORMS:
+        raise Invalid(f"{file} ends in no form that can be written: name it .{', .'.join(_FORMS)}")
+    _download(experiment, file, form)
+
+
+@group.command("report")
+def report(experiment: str, file: Annotated[Path, typer.Argument(help="Where to write.")]) -> None:
+    """Write the results with their charts as one HTML file that needs no other."""
+    _download(experiment, file, "html")
+
+
+def _download(experiment: str, file: Path, form: str) -> None:
+    size = ask(lambda gateway: download(gateway, f"/experiments/{experiment}/export", file, format=form))
+    out.print(f"{file}: {size:,} bytes", highlight=False, markup=False)
+
+
+def _split(text: str) -> dict[str, float]:
+    try:
+        weights = [float(one) for one in text.split("/")]
+    except ValueError as error:
+        raise Invalid(f"{text} is no split: write weights such as 80/20") from error
+    return dict(zip(string.ascii_lowercase, weights, strict=False))
 
 
 def _do(experiment: str, verb: str, **body: Any) -> None:

@@ -64,3 +64,21 @@ def upload_from(opened: BinaryIO, size: int, path: str, *, key: str | None = Non
                 progress.reset(task, total=None, description="the gateway reads and writes")
 
         return ask(lambda gateway: gateway.upload(path, opened, sent, key=key, **query))
+
+
+async def download(gateway: "GatewayClient", path: str, file: Path, **query: str) -> int:
+    """Write what the gateway sends to a file, with a bar; returns its bytes. A file that breaks off is taken away."""
+    part, size = file.with_name(f"{file.name}.part"), 0
+    try:
+        with Progress(console=err, transient=True) as progress, part.open("wb") as opened:
+            task = progress.add_task("receiving", total=None)
+
+            def got(size: int) -> None:
+                progress.update(task, description=f"receiving, {size:,} bytes")
+
+            await gateway.download(path, opened, got, **query)
+            size = opened.tell()
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+    return size

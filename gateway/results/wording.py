@@ -1,10 +1,13 @@
 """How effects are said: in points for rates, in the metric's own unit for means, always with their interval."""
 
 import math
+from typing import TYPE_CHECKING
 
-from gateway.results.comparing import Comparison
 from gateway.results.study import Kind
-from gateway.stats.effect import Interval
+
+if TYPE_CHECKING:
+    from gateway.results.comparing import Comparison
+    from gateway.stats.effect import Interval
 
 # What a version does more or fewer of, for the rates that have a verb of their own.
 _VERBS = {
@@ -50,13 +53,13 @@ def signed(value: float, kind: Kind) -> str:
     return text.replace("-", "−")
 
 
-def between(interval: Interval, kind: Kind, level: float) -> str:
+def between(interval: "Interval", kind: Kind, level: float) -> str:
     """An interval that may be read at any time: "95 % always-valid interval +1.2 to +11.6"."""
     share = f"{(1 - level) * 100:.3g}"
     return f"{share} % always-valid interval {signed(interval.low, kind)} to {signed(interval.high, kind)}"
 
 
-def said(one: Comparison) -> str:
+def said(one: "Comparison") -> str:
     """The effect in a sentence without its full stop: "B completes 6.4 points more calls (…)"."""
     if one.effect is None:
         return f"{one.arm.upper()} cannot be compared yet"

@@ -3,7 +3,7 @@
 Written by the one task that judges; everybody else reads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -117,3 +117,15 @@ async def _marks(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> 
         (row.id, f"{row.status}/{row.epoch}/{row.n or 0}/{row.total or 0:.12g}/{row.m2 or 0:.12g}", row.mark)
         for row in await connection.execute(query)
     ]
+
+
+async def last_verdicts(connection: AsyncConnection, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What was last found out about experiments, by their ids; one that was never judged is left out."""
+    query = sa.select(evaluation.c.experiment, evaluation.c.body).where(evaluation.c.experiment.in_(names))
+    return {row.experiment: row.body for row in await connection.execute(query)}
+
+
+async def judged_since(connection: AsyncConnection, at: int) -> dict[str, int]:
+    """The experiments that were judged after a moment (Unix milliseconds), and when."""
+    query = sa.select(evaluation.c.experiment, evaluation.c.at).where(evaluation.c.at > at)
+    return {row.experiment: row.at for row in await connection.execute(query)}

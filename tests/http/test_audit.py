@@ -88,6 +88,9 @@ CHANGES: list[tuple[str, str, str | Callable[[Made], str], Any, dict[str, str], 
     ("POST", "/tokens", "/tokens", {"name": "kim", "role": "viewer"}, {}, "make token"),
     ("DELETE", "/tokens/{token}", lambda made: f"/tokens/{made['token']['id']}", None, {}, "revoke token"),
 ]
+READ_ONLY = {("POST", "/routes/check"), ("POST", "/routes/plan"), ("POST", "/campaigns/{campaign}/preview")}
+# Only after the last outcome can have come: tests/test_experiments.py does it.
+LATER = {("DELETE", "/experiments/{experiment}")}
 READ_ONLY = {
     ("POST", "/routes/check"),
     ("POST", "/routes/plan"),

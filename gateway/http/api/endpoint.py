@@ -166,7 +166,7 @@ def serve(one: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse
             if key is None:
                 answer = await _call(one, request, caller, sent)
                 if isinstance(answer, Streamed):
-                    return await _stream(request, answer)
+                    return await stream(request, answer)
                 return _response(answer) if isinstance(answer, Answer) else await _follow(request)
             return await _once(one, request, caller, sent, key)
         except GatewayError as error:
@@ -277,11 +277,15 @@ async def perform(
     return Answer(body=answer) if isinstance(answer, dict) else answer
 
 
-async def _stream(request: web.Request, file: Streamed) -> web.StreamResponse:
+async def stream(
+    request: web.Request, file: Streamed, headers: Mapping[str, str] | None = None
+) -> web.StreamResponse:
+    """Send a file as it is made, as something to keep and not to show."""
     pieces = aiter(file.pieces)
     # What fails before the first piece is still answered as an error.
     first = await anext(pieces, b"")
-    response = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="{file.name}"'})
+    named = {"Content-Disposition": f'attachment; filename="{file.name}"', "X-Content-Type-Options": "nosniff"}
+    response = web.StreamResponse(headers={**(headers or {}), **named})
     response.content_type = file.content_type
     response.charset = "utf-8"
     await response.prepare(request)

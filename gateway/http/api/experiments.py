@@ -8,6 +8,7 @@ from gateway.errors import Refused
 from gateway.experiments import Deed
 from gateway.http.api.endpoint import Ask, Body, endpoint
 from gateway.http.api.routes import author_of
+from gateway.storage.readings import last_verdicts
 
 
 class Why(Body):
@@ -40,41 +41,55 @@ class Apply(Stop):
     override: str | None = None
 
 
-@endpoint("GET", "/experiments", role="viewer")
+class Wanted(Body):
+    """Which experiments to list: from the one after the first ``cursor`` on, ``limit`` of them."""
+
+    cursor: int = Field(0, ge=0, le=2**31)
+    limit: int = Field(1000, ge=1, le=1000)
+
+
+@endpoint("GET", "/experiments", role="viewer", query=Wanted)
 async def list_all(ask: Ask) -> dict[str, Any]:
-    """Every experiment, newest first; drafts, which are written and not started, before them."""
-    return {"experiments": [_shown(one) for one in await ask.gateway.experiments.list()], "next": None}
+    """Every experiment with its last verdict, newest first; drafts, written and not started, before them."""
+    wanted: Wanted = ask.query
+    found = await ask.gateway.experiments.list()
+    end = wanted.cursor + wanted.limit
+    shown = found[wanted.cursor : end]
+    async with ask.gateway.database.read() as connection:
+        judged = await last_verdicts(connection, [one["id"] for one in shown])
+    lines = [_shown(one) | _found(one, judged.get(one["id"])) for one in shown]
+    return {"experiments": lines, "next": end if end < len(found) else None}
 
 
 @endpoint("GET", "/experiments/{experiment}", role="viewer")
 async def show_experiment(ask: Ask) -> dict[str, Any]:
     """One experiment with its record, its epochs, and what was done to it and why."""
-    return _answer(await ask.gateway.experiments.find(ask.path["experiment"]))
+    return describe(await ask.gateway.experiments.find(ask.path["experiment"]))
 
 
 @endpoint("POST", "/experiments/{experiment}/start", role="editor", body=Start)
 async def start(ask: Ask) -> dict[str, Any]:
     """Start a draft, or schedule it; 409 while another experiment is open on the route."""
-    return _answer(await ask.gateway.experiments.start(ask.path["experiment"], _deed(ask), at=ask.body.at))
+    return describe(await ask.gateway.experiments.start(ask.path["experiment"], _deed(ask), at=ask.body.at))
 
 
 @endpoint("POST", "/experiments/{experiment}/pause", role="editor", body=Pause)
 async def pause(ask: Ask) -> dict[str, Any]:
     """Let Version A serve; what comes meanwhile is drawn and kept, but not analysed."""
     experiments = ask.gateway.experiments
-    return _answer(await experiments.pause(ask.path["experiment"], _deed(ask), until=ask.body.until))
+    return describe(await experiments.pause(ask.path["experiment"], _deed(ask), until=ask.body.until))
 
 
 @endpoint("POST", "/experiments/{experiment}/resume", role="editor", body=Why)
 async def resume(ask: Ask) -> dict[str, Any]:
     """Let calls take part again."""
-    return _answer(await ask.gateway.experiments.resume(ask.path["experiment"], _deed(ask)))
+    return describe(await ask.gateway.experiments.resume(ask.path["experiment"], _deed(ask)))
 
 
 @endpoint("POST", "/experiments/{experiment}/stop", role="editor", body=Stop)
 async def stop(ask: Ask) -> dict[str, Any]:
     """End the test. The winner serves; with none, Version A does."""
-    return _answer(await ask.gateway.experiments.stop(ask.path["experiment"], _deed(ask), winner=ask.body.winner))
+    return describe(await ask.gateway.experiments.stop(ask.path["experiment"], _deed(ask), winner=ask.body.winner))
 
 
 @endpoint("POST", "/experiments/{experiment}/apply", role="editor", body=Apply)
@@ -84,7 +99,7 @@ async def apply(ask: Ask) -> dict[str, Any]:
     one = await ask.gateway.experiments.apply(
         ask.path["experiment"], _deed(ask), winner=wanted.winner, override=wanted.override
     )
-    return _answer(one)
+    return describe(one)
 
 
 @endpoint("DELETE", "/experiments/{experiment}", role="editor")
@@ -107,7 +122,8 @@ def _deed(ask: Ask) -> Deed:
     return Deed(author=author, reason=reason)
 
 
-def _answer(one: dict[str, Any]) -> dict[str, Any]:
+def describe(one: dict[str, Any]) -> dict[str, Any]:
+    """An experiment as the API tells of it, from what ``Experiments.find`` finds."""
     epochs = [
         {name: epoch[name] for name in ("number", "began_at", "revision", "memory", "arms")}
         for epoch in one["epochs"]
@@ -123,6 +139,14 @@ def _serves(one: dict[str, Any]) -> str:
     if one["status"] in ("draft", "scheduled", "paused") or not one["winner"]:
         return "Version A serves"
     return f"Version {one['winner'].upper()} serves: it was chosen as the winner"
+
+
+def _found(one: dict[str, Any], judged: dict[str, Any] | None) -> dict[str, Any]:
+    """What was last found out: the verdict, and each arm with its calls; without numbers before the first look."""
+    if judged is not None:
+        return {"verdict": judged["verdict"], "arms": judged["arms"]}
+    arms = [{"arm": arm["arm"], "version": arm["version"], "calls": 0} for arm in one["epochs"][-1]["arms"]]
+    return {"verdict": None, "arms": arms}
 
 
 def _shown(one: dict[str, Any]) -> dict[str, Any]:

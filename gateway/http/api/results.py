@@ -12,6 +12,8 @@ from pydantic import Field
 from gateway.csvfile import csv_line
 from gateway.errors import Invalid, NotFound
 from gateway.http.api.endpoint import Ask, Body, Streamed, endpoint
+from gateway.http.api.experiments import describe
+from gateway.http.report import write_report
 from gateway.judging import look
 from gateway.phone import is_withheld
 from gateway.storage.engine import Database
@@ -33,7 +35,7 @@ class Sampled(Body):
 class Exported(Body):
     """In which form."""
 
-    format: Literal["csv", "jsonl", "json"] = "csv"
+    format: Literal["csv", "jsonl", "json", "html"] = "csv"
 
 
 class Planned(Body):
@@ -86,8 +88,13 @@ async def show_samples(ask: Ask) -> dict[str, Any]:
 
 @endpoint("GET", "/experiments/{experiment}/export", role="viewer", query=Exported)
 async def export_calls(ask: Ask) -> Streamed:
-    """Every call that was assigned, one row each: CSV, JSON lines, or JSON with the registered plan and results."""
+    """Every call that was assigned, one row each: CSV, JSON lines, or JSON with the registered plan and results.
+
+    As HTML the report instead: the results with their charts, in a file that needs no other.
+    """
     asked: Exported = ask.query
+    if asked.format == "html":
+        return await _report(ask)
     async with ask.gateway.database.read() as connection:
         found = await _found(connection, ask)
         shown = (await look(connection, found["id"], ask.gateway.wall()))[1] if asked.format == "json" else {}
@@ -99,6 +106,19 @@ async def export_calls(ask: Ask) -> Streamed:
         return Streamed(content_type="application/x-ndjson", name=name, pieces=_as_lines(rows))
     told = {"experiment": _shown(found), "registered": _registered(found), "results": shown}
     return Streamed(content_type="application/json", name=name, pieces=_as_json(told, rows))
+
+
+async def _report(ask: Ask) -> Streamed:
+    async with ask.gateway.database.read() as connection:
+        found = await _found(connection, ask)
+        _, shown = await look(connection, found["id"], ask.gateway.wall())
+    one = describe(await ask.gateway.experiments.find(found["id"]))["experiment"]
+    text = await asyncio.to_thread(write_report, one, shown)
+    return Streamed(content_type="text/html", name=f"{found['id']}.html", pieces=_whole(text))
+
+
+async def _whole(text: str) -> AsyncIterator[bytes]:
+    yield text.encode()
 
 
 @endpoint("POST", "/experiments/plan", role="viewer", body=Planned)

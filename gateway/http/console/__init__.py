@@ -7,8 +7,9 @@ import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
+from gateway.http import formats
 from gateway.http.auth import DOORKEEPER
-from gateway.http.console import admin, agents, calls, campaigns, dialing, formats, live, overview, routes, signin
+from gateway.http.console import admin, agents, calls, campaigns, dialing, experiments, live, overview, routes, signin
 from gateway.http.console.page import AT_ONCE, SESSIONS, TURNS, Page, serve_page
 from gateway.http.console.sessions import Sessions
 from gateway.http.console.static import add_static
@@ -17,6 +18,7 @@ from gateway.http.keys import GATEWAY
 PAGES: tuple[Page, ...] = (
     *overview.PAGES,
     *routes.PAGES,
+    *experiments.PAGES,
     *agents.PAGES,
     *calls.PAGES,
     *campaigns.PAGES,

@@ -17,7 +17,8 @@ from aiohttp import web
 
 from gateway import log
 from gateway.errors import GatewayError, Malformed, Refused
-from gateway.http.api.endpoint import STATUS, Answer, Endpoint, perform
+from gateway.http.api.endpoint import STATUS, Answer, Endpoint, Following, Streamed, perform
+from gateway.http.api.endpoint import stream as send_file
 from gateway.http.auth import DOORKEEPER, Caller, Need
 from gateway.http.console.sessions import Sessions, SignedIn, same_text
 from gateway.http.console.upload import File, read_upload, tidied
@@ -86,7 +87,29 @@ class View:
         stream: AsyncIterator[bytes] | None = None,
     ) -> Answer:
         """Do an endpoint of the API as whoever is signed in; raises what it raises."""
-        answer = await perform(
+        answer = await self._perform(one, path=path, query=query, body=body, headers=headers, stream=stream)
+        if not isinstance(answer, Answer):
+            raise TypeError(f"{one.path} is no answer for a page")
+        return answer
+
+    async def download(self, one: Endpoint, query: Mapping[str, Any]) -> web.StreamResponse:
+        """Send the file that an endpoint answers with; raises what it raises."""
+        answer = await self._perform(one, path=None, query=query, body=None, headers=None)
+        if not isinstance(answer, Streamed):
+            raise TypeError(f"{one.path} answers with no file")
+        return await send_file(self.request, answer, HEADERS)
+
+    async def _perform(
+        self,
+        one: Endpoint,
+        *,
+        path: Mapping[str, str] | None,
+        query: Mapping[str, Any] | None,
+        body: Any,
+        headers: Mapping[str, str] | None,
+        stream: AsyncIterator[bytes] | None = None,
+    ) -> Answer | Streamed | Following:
+        return await perform(
             one,
             gateway=self.gateway,
             caller=self.caller,
@@ -98,9 +121,6 @@ class View:
             forget_tokens=self.request.app[DOORKEEPER].forget,
             door="console",
         )
-        if not isinstance(answer, Answer):
-            raise TypeError(f"{one.path} is no answer for a page")
-        return answer
 
     async def ask(self, one: Endpoint, **given: Any) -> dict[str, Any]:
         """The body of an endpoint's answer."""
@@ -314,6 +334,15 @@ _SAID: Mapping[str, str] = {
     "resumed": "The campaign goes on.",
     "cancelled": "The campaign is cancelled for good.",
     "placed": "The call is planned, and placed as soon as its turn comes.",
+    "test_started": "The test has started: from the next call on, calls are split.",
+    "test_scheduled": "The test starts by itself when its time has come. Until then Version A answers.",
+    "test_paused": "The test is paused: Version A answers, and these calls are not analysed.",
+    "test_resumed": "The test goes on from the next call.",
+    "test_stopped": "The test has stopped, and no winner was chosen: Version A answers every call.",
+    "test_won": "The test has stopped, and the winner answers every call.",
+    "test_applied": "The winner is Version A of the route now.",
+    "test_deleted": "The experiment is deleted. Its calls keep what they were assigned.",
+    "labelled": "Your label is kept.",
 }
 
 
