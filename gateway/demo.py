@@ -180,16 +180,21 @@ async def _table(
     client: GatewayClient, campaigns: Sequence[Progress], ledger: Ledger, url: str, began: float
 ) -> RenderableType:
     rows: list[Row] = []
-    for experiment in (await client.get("/experiments"))["experiments"]:
+    for experiment in await _tests(client):
         rows += _rows(experiment["route"], await client.get(f"/experiments/{experiment['id']}/results"))
     rows.sort(key=lambda row: (row.route, row.arm))
     elapsed = int(time.monotonic() - began)
     return live_table(rows, campaigns, url=url, under_way=ledger.under_way, elapsed=elapsed)
 
 
+async def _tests(client: GatewayClient) -> list[dict[str, Any]]:
+    """The experiments that were ever started."""
+    return [one for one in (await client.get("/experiments"))["experiments"] if one["status"] != "draft"]
+
+
 async def _tell(client: GatewayClient, console: Console) -> None:
     """What the calls came to: each test's verdict, and the health checks that found something."""
-    for experiment in (await client.get("/experiments"))["experiments"]:
+    for experiment in await _tests(client):
         results = await client.get(f"/experiments/{experiment['id']}/results")
         console.print(f"[bold]{experiment['id']}[/bold]  {results['verdict']['text']}", highlight=False)
         for one in results["health"]:

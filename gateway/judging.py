@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.errors import NotFound
 from gateway.results.study import Study, study_of
+from gateway.storage.clusters import SumKey, Sums, read_sums
 from gateway.storage.engine import Connection, Database
-from gateway.storage.experiments import events_of_experiment, list_experiments
+from gateway.storage.experiments import list_experiments
 from gateway.storage.readings import (
     Remembered,
     last_evaluation,
@@ -65,25 +66,28 @@ async def look(connection: Connection, experiment: str, now: int) -> "tuple[Eval
     return await asyncio.to_thread(_evaluate, *await _told(connection, experiment), now)
 
 
-Sums = list[tuple[Cell, Count]]
+Tallies = list[tuple[Cell, Count]]
+ClusterSums = list[tuple[SumKey, Sums]]
 Memory = Mapping[tuple[str, str], Remembered]
 
 
-async def _told(connection: Connection, experiment: str) -> tuple[Study, Sums, Memory]:
+async def _told(connection: Connection, experiment: str) -> tuple[Study, Tallies, ClusterSums, Memory]:
     found = await list_experiments(connection, experiment)
     if not found:
         raise NotFound(f"there is no experiment {experiment}")
     tallies = await read_tallies(connection, experiment)
-    events = await events_of_experiment(connection, experiment)
-    row = found[0] | {"amended": any(one["kind"] == "amended" for one in events)}
-    return study_of(row), tallies, await read_readings(connection, experiment)
+    clusters = await read_sums(connection, experiment)
+    return study_of(found[0]), tallies, clusters, await read_readings(connection, experiment)
 
 
-def _evaluate(study: Study, tallies: Sums, memory: Memory, now: int) -> "tuple[Evaluation, dict[str, Any]]":
+def _evaluate(
+    study: Study, tallies: Tallies, clusters: ClusterSums, memory: Memory, now: int
+) -> "tuple[Evaluation, dict[str, Any]]":
     # numpy and scipy take half a second to load, which no call need wait for: this runs in a thread of its own.
     from gateway.results.comparing import Running
     from gateway.results.evaluating import evaluate
     from gateway.results.shown import as_json
+    from gateway.stats.clusters import Clusters
 
     running = {
         key: Running(
@@ -96,7 +100,13 @@ def _evaluate(study: Study, tallies: Sums, memory: Memory, now: int) -> "tuple[E
         )
         for key, one in memory.items()
     }
-    evaluation = evaluate(study, tallies, now=now, running=running)
+    sums = {
+        (key.epoch, key.arm, key.metric): Clusters(
+            callers=one.k, n=one.sn, y=one.sy, nn=one.snn, yy=one.syy, ny=one.sny
+        )
+        for key, one in clusters
+    }
+    evaluation = evaluate(study, tallies, now=now, clusters=sums, running=running)
     return evaluation, as_json(evaluation)
 
 

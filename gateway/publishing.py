@@ -537,7 +537,8 @@ class Publishing:
             _, digest = found.records[route.name]
             found.events.append({"experiment": one.id, "kind": kind, "detail": detail | {"digest": digest}})
         elif open_ is not None and live is not None:
-            found.events.append({"experiment": open_.id, "kind": "amended", "detail": detail})
+            kind = "changed" if dict(live.route.plan) == dict(route.plan) else "amended"
+            found.events.append({"experiment": open_.id, "kind": kind, "detail": detail})
             if change.test == "new epoch":
                 number = open_.epoch + 1
                 memory = open_.memory if same_memory(live.route, route) else number

@@ -161,6 +161,10 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         )
         judge = await stack.enter_async_context(open_judge(settings.analysis, wall=wall))
         machines = Machines(ledger=ledger, outbox=outbox, carrier=carrier, wall=wall)
+
+        async def judging(name: str) -> Evaluation | None:
+            return await judge_again(database, name, wall())
+
         gateway = Gateway(
             settings=settings,
             database=database,
@@ -209,10 +213,6 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         stack.push_async_callback(state.save)
         if migrated:
             await _publish_folders_once(gateway)
-
-        async def judging(name: str) -> Evaluation | None:
-            return await judge_again(database, name, wall())
-
         tasks = [
             asyncio.create_task(state.watch()),
             asyncio.create_task(_every(MATURE_SECONDS, lambda: _mature(gateway))),

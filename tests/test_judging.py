@@ -103,3 +103,23 @@ async def test_results_are_there_before_the_first_call(tmp_path: Path) -> None:
         answer = await served.api("GET", "/experiments/support-1/results")
     assert answer.body["verdict"]["state"] == "collecting"
     assert [(arm["arm"], arm["calls"]) for arm in answer.body["arms"]] == [("a", 0), ("b", 0)]
+
+
+async def test_a_sticky_test_counts_callers_and_a_length_has_its_median(served: Running) -> None:
+    for place in range(40):
+        sid = "CA" + os.urandom(16).hex()
+        form = {"CallSid": sid, "From": f"+1415555{2000 + place % 20}", "To": "+14155550101"}
+        await served.ring(**form)
+        ended = {"CallStatus": "completed", "CallDuration": "60", "SequenceNumber": "1"}
+        await served.ring(f"/twilio/status?call={sid}", **form | ended)
+        await served.api("POST", f"/calls/{sid}/outcome", {"success": place % 3 == 0, "final": True})
+    evaluation = await judge(served.gateway.database, "sales-1", served.gateway.wall())
+    arms = evaluation.evidence.arms
+    assert sum(arm.calls for arm in arms.values()) == 40
+    assert sum(arm.callers or 0 for arm in arms.values()) == 20
+    assert sum(sum(split.counts.values()) for split in evaluation.evidence.splits) == 20
+    effect = evaluation.evidence.primary["b"].effect
+    assert effect is not None
+    assert effect.n == 20
+    medians = [arm.readings["duration_seconds"].median for arm in arms.values()]
+    assert all(median is not None and 50 < median < 72 for median in medians)

@@ -8,7 +8,7 @@ no calls.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from gateway.metrics import FIELD_PREFIX, METRICS, kind_of
+from gateway.metrics import METRICS, is_auxiliary, kind_told
 from gateway.results.study import CONTROL, Kind
 from gateway.stats.moments import Moments, Rate
 from gateway.storage.tallies import Cell, Count
@@ -36,6 +36,7 @@ class Cells:
 
     def __init__(self, tallies: Iterable[tuple[Cell, Count]]) -> None:
         self._cells: dict[tuple[str, str], dict[str, dict[Place, Moments]]] = {}
+        self._kinds: dict[str, Kind] = {}
         for cell, count in tallies:
             if count.n > 0:
                 arms = self._cells.setdefault((cell.stratum, cell.metric), {})
@@ -45,7 +46,7 @@ class Cells:
 
     def metrics(self) -> list[str]:
         """The metrics that were measured, those of the gateway first."""
-        own = {name for stratum, name in self._cells if not stratum and not _is_part(name)}
+        own = {name for stratum, name in self._cells if not stratum and not is_auxiliary(name)}
         own -= {SERVED, KNOWN, *self.distributions()}
         return [name for name in METRICS if name in own] + sorted(own - METRICS.keys())
 
@@ -92,8 +93,13 @@ class Cells:
         return {name: self.total(name, arm).n for stratum, name in self._cells if not stratum}
 
     def kind(self, metric: str) -> Kind:
-        """Whether a metric is a rate or a mean."""
-        return kind_of(metric)
+        """Whether a metric is a rate or a mean; a field of an outcome is what its values were."""
+        if metric not in self._kinds:
+            arms = self._cells.get(("", metric), {})
+            whole = _together(sums for places in arms.values() for sums in places.values())
+            told = kind_told(metric, (), n=whole.n, mean=whole.mean, m2=whole.m2)
+            self._kinds[metric] = "rate" if told == "rate" else "mean"
+        return self._kinds[metric]
 
     def as_sum(self, metric: str, sums: Moments) -> Sum:
         """The sums as what the metric is: a rate, or moments."""
@@ -123,7 +129,3 @@ def _together(sums: Iterable[Moments]) -> Moments:
     for one in sums:
         whole = whole + one
     return whole
-
-
-def _is_part(name: str) -> bool:
-    return name not in METRICS and ("=" in name or not name.startswith(FIELD_PREFIX))

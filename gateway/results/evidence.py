@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.metrics import Callers
 from gateway.results.comparing import Comparison
 from gateway.results.study import CONTROL, MILLISECONDS_PER_DAY, Study
 from gateway.stats.effect import Effect, Interval
@@ -141,7 +142,7 @@ class Evidence:
     fading: Mapping[str, float]
     slopes: Mapping[str, float]
     design_effects: Mapping[str, float]
-    returning: float | None
+    callers: Mapping[str, Callers]
     fixed: Mapping[tuple[str, str], FixedTest]
 
     @property

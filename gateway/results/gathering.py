@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+from gateway.metrics import median_length, spread_of_callers
 from gateway.results.cells import HOUR, KNOWN, SERVED, Cells, Pair, Place
 from gateway.results.comparing import ClusterSums, Comparison, Running, cluster_pairs, compare, noted, together
 from gateway.results.evidence import ArmReading, Day, Evidence, FixedTest, Reading, Split
@@ -23,8 +24,6 @@ from gateway.stats.sequential import confidence_sequence, log_evidence, tuning
 from gateway.stats.significance import two_sided_normal
 from gateway.stats.srm import chi_squared_srm, sequential_srm
 from gateway.stats.tables import SMALL, chi_squared, expected_counts
-
-_RETURNING = ("new_caller=no", "new_caller=false")
 
 
 def gather(
@@ -69,7 +68,7 @@ def gather(
         fading={arm: early.z for arm, days in from_first.items() if (early := early_against_late(days)) is not None},
         slopes={arm: line[1].p for arm, days in from_first.items() if study.ended and (line := slope(days))},
         design_effects=_design_effects(study, cells, clusters),
-        returning=_returning(study, cells),
+        callers={arm: one for arm in study.arms if (one := spread_of_callers(cells.counts(arm))) is not None},
         fixed=_fixed_tests(study, cells, comparisons) if study.ended else {},
     )
 
@@ -111,6 +110,7 @@ def _reading(cells: Cells, metric: str, arm: str) -> Reading:
         n=sums.n,
         mean=sums.mean if sums.n else None,
         sd=math.sqrt(sums.variance) if sums.n > 1 else None,
+        median=median_length(cells.counts(arm)) if metric == "duration_seconds" else None,
         geometric_mean=geometric_mean(logs) if logs.n else None,
     )
 
@@ -258,15 +258,6 @@ def _hours_at_the_end(study: Study, cells: Cells) -> float | None:
         return None
     test = chi_squared(table)
     return test.p if test else None
-
-
-def _returning(study: Study, cells: Cells) -> float | None:
-    """The share of the calls whose caller had called before; None where that is not counted."""
-    if "new_caller" not in cells.strata():
-        return None
-    calls = sum(cells.total(SERVED, arm).n for arm in study.arms)
-    again = sum(cells.total(SERVED, arm, stratum=name).n for arm in study.arms for name in _RETURNING)
-    return again / calls if calls else None
 
 
 # -- the primary metric, looked at from other sides --------------------------------------------------------------

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from gateway.results.study import Better, Kind
+from gateway.results.study import Kind
 from gateway.results.wording import amount
 from gateway.stats.planning import (
     Plan,
@@ -94,8 +94,9 @@ def _detectable(asked: Question, cost: float, power: float) -> float | None:
     if asked.kind == "mean":
         found = detectable_difference(per_arm, asked.sd or math.nan, alpha=asked.alpha, power=power)
     else:
-        better: Better = "higher" if asked.effect > 0 else "lower"
-        other = detectable_rate(per_arm, asked.baseline, alpha=asked.alpha, power=power, better=better)
+        other = detectable_rate(
+            per_arm, asked.baseline, alpha=asked.alpha, power=power, better="higher" if asked.effect > 0 else "lower"
+        )
         found = abs(other - asked.baseline)
     return None if math.isnan(found) else found
 

@@ -29,6 +29,8 @@ DIFFERENT, REVERSED = 0.01, 0.05
 SLOPE_P = 0.05
 REPEAT_SHARE = 0.05
 DESIGN_EFFECT = 1.2
+ONE_CALLER, TOP_CALLERS = 0.05, 0.20
+CALLERS_FROM = 100  # calls of an arm, before its callers are told apart
 HOURS_P = 0.001
 WEEKS_AHEAD_DAYS = 28
 TRAFFIC_DAYS = 3  # of calls, before the traffic is projected
@@ -250,14 +252,25 @@ def _pending(e: Evidence) -> Found:
 
 
 def _repeats(e: Evidence) -> Found:
-    if not e.study.sticky and e.returning is not None and e.returning > REPEAT_SHARE:
+    repeating = max((one.repeating for one in e.callers.values()), default=0.0)
+    if not e.study.sticky and repeating > REPEAT_SHARE:
         yield (
-            f"{e.returning:.1%} of the calls come from callers who had called before and may have met both versions; "
-            'unit = "caller" would keep them apart'
+            f"up to {repeating:.1%} of an arm's calls come from callers with two or more, who may have met "
+            'another version; unit = "caller" would keep them apart'
         )
     for arm, factor in e.design_effects.items():
         if factor > DESIGN_EFFECT:
             yield f"calls of one caller of {arm.upper()} are alike: the variance is {factor:.1f} times that of calls"
+
+
+def _one_caller(e: Evidence) -> Found:
+    for arm, one in e.callers.items():
+        if one.calls < CALLERS_FROM:
+            continue
+        if one.largest > ONE_CALLER:
+            yield f"one caller makes {one.largest:.1%} of the calls of {arm.upper()}: a test number, or a robot?"
+        elif one.top > TOP_CALLERS:
+            yield f"one caller in a hundred makes {one.top:.1%} of the calls of {arm.upper()}: robots?"
 
 
 def _hours(e: Evidence) -> Found:
@@ -351,7 +364,7 @@ RULES: tuple[Rule, ...] = (
     Rule(number=20, check="maturing", level="INFO", find=_maturing),
     Rule(number=21, check="pending", level="WARN", find=_pending),
     Rule(number=22, check="repeat_callers", level="INFO", find=_repeats),
-    Rule(number=23, check="one_caller", level="WARN", find=_silent),
+    Rule(number=23, check="one_caller", level="WARN", find=_one_caller),
     Rule(number=24, check="hours", level="WARN", find=_hours),
     Rule(number=25, check="equivalent", level="INFO", find=_equivalent),
     Rule(number=26, check="inconclusive", level="INFO", find=_inconclusive),
@@ -364,7 +377,6 @@ AWAITED: Mapping[int, str] = {
     17: "the number of calls that people have labelled, per arm",
     18: "the labels of people beside the judge's",
     19: "the draw of calls for labelling",
-    23: "the number of calls of each caller",
 }
 """The rules that stay silent because nobody counts their numbers yet, and what they wait for."""
 

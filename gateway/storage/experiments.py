@@ -141,7 +141,10 @@ async def lock_matured(connection: AsyncConnection, *, closed_before: int, now: 
 async def list_experiments(
     connection: AsyncConnection, name: str | None = None, *, open_only: bool = False
 ) -> list[dict[str, Any]]:
-    """Experiments that were not deleted, newest first, each with its epochs; one of them when ``name`` is its id."""
+    """Experiments that were not deleted, newest first, each with its epochs; one when ``name`` is its id.
+
+    ``amended`` says whether its plan was edited while it was open.
+    """
     query = sa.select(experiment).where(experiment.c.deleted_at.is_(None))
     if name is not None:
         query = query.where(experiment.c.id == name)
@@ -155,7 +158,9 @@ async def list_experiments(
         stretch = sa.select(epoch).where(epoch.c.experiment.in_(ids[start : start + CHUNK]))
         for row in await connection.execute(stretch.order_by(epoch.c.experiment, epoch.c.number)):
             epochs.setdefault(row.experiment, []).append(dict(row._mapping))
-    return [one | {"epochs": epochs.get(one["id"], [])} for one in found]
+    edited = sa.select(experiment_event.c.experiment).where(experiment_event.c.kind == "amended")
+    amended = set(await connection.scalars(edited.where(experiment_event.c.experiment == name) if name else edited))
+    return [one | {"epochs": epochs.get(one["id"], []), "amended": one["id"] in amended} for one in found]
 
 
 async def epoch_of(connection: AsyncConnection, name: str, number: int) -> dict[str, Any] | None:

@@ -253,7 +253,7 @@ async def test_outcomes_before_and_after_the_end_partial_and_erased(served: Runn
     results = (await served.api("GET", "/experiments/support-1/results")).body
     metrics = {one["name"]: one["arms"] for one in results["metrics"]}
     arm = shown["assignment"]["arm"]
-    assert metrics["fields.csat"][arm] == {"n": 1, "mean": 4.0}
+    assert metrics["fields.csat"][arm].items() >= {"n": 1, "mean": 4.0}.items()
     assert "success" not in metrics
 
 

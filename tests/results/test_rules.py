@@ -231,12 +231,25 @@ def test_21_calls_whose_window_is_open_are_told() -> None:
     assert 21 not in found(tallies.evaluate(study(status="stopped")))
 
 
-def test_22_callers_who_call_again_may_have_met_both_versions() -> None:
+def by_callers(arm: str, **callers: int) -> Tallies:
+    """So many callers (``c3=5``: five with three calls each)."""
     tallies = healthy()
-    tallies.add("a", "served", np.ones(950), stratum="new_caller=yes", day=0)
-    tallies.add("b", "served", np.ones(850), stratum="new_caller=yes", day=0)
-    tallies.add("b", "served", np.ones(200), stratum="new_caller=no", day=0)
-    assert "10.0% of the calls" in found(tallies.evaluate(study()))[22][1]
+    for calls, count in callers.items():
+        tallies.add(arm, f"calls_per_caller#{calls[1:]}", np.ones(count), day=0)
+    return tallies
+
+
+def test_22_callers_who_call_again_may_have_met_both_versions() -> None:
+    assert "up to 10.0% of an arm's calls" in found(by_callers("a", c1=900, c2=50).evaluate(study()))[22][1]
+    assert 22 not in found(by_callers("a", c1=960, c2=20).evaluate(study()))
+    assert 22 not in found(by_callers("a", c1=900, c2=50).evaluate(study(unit="caller")))
+
+
+def test_23_one_caller_who_calls_all_the_time_may_be_a_robot() -> None:
+    assert "one caller makes 9.1%" in found(by_callers("b", c1=600, c60=1).evaluate(study()))[23][1]
+    assert "one caller in a hundred" in found(by_callers("b", c1=990, c30=10).evaluate(study()))[23][1]
+    assert 23 not in found(by_callers("b", c1=940, c2=30).evaluate(study()))
+    assert 23 not in found(by_callers("b", c1=10, c5=1).evaluate(study()))
 
 
 def test_24_arms_that_served_different_hours_warn() -> None:
