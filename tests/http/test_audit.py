@@ -12,6 +12,7 @@ from tests.conftest import ADMIN, Running
 __all__ = ["asking", "rest"]  # fixtures
 
 STREAM = {"target": {"kind": "stream", "url": "wss://agents.example.com/support/6"}}
+REDRAFT = {"target": {"kind": "stream", "url": "wss://agents.example.com/support/six"}}
 NIGHT = {"direction": "inbound", "numbers": ["+14155550177"], "versions": {"a": "support@3"}}
 OUTBOUND = {"direction": "outbound", "numbers": ["+14155550190"], "versions": {"a": "support@3"}}
 FILE = {"routes/late.toml": 'direction = "inbound"\nnumbers = ["+14155550178"]\n[versions]\na = "support@3"\n'}
@@ -28,6 +29,7 @@ def campaign(verb: str) -> Callable[[Made], str]:
 # what an earlier answer told.
 CHANGES: list[tuple[str, str, str | Callable[[Made], str], Any, dict[str, str], str]] = [
     ("POST", "/agents/{agent}/versions", "/agents/support/versions", STREAM, {}, "publish"),
+    ("PUT", "/agents/{agent}/versions/{number}", "/agents/support/versions/6", REDRAFT, {}, "publish"),
     (
         "POST",
         "/agents/{agent}/versions/{number}/publish",
@@ -88,23 +90,15 @@ CHANGES: list[tuple[str, str, str | Callable[[Made], str], Any, dict[str, str], 
     ("POST", "/tokens", "/tokens", {"name": "kim", "role": "viewer"}, {}, "make token"),
     ("DELETE", "/tokens/{token}", lambda made: f"/tokens/{made['token']['id']}", None, {}, "revoke token"),
 ]
-READ_ONLY = {("POST", "/routes/check"), ("POST", "/routes/plan"), ("POST", "/campaigns/{campaign}/preview")}
-# Only after the last outcome can have come: tests/test_experiments.py does it.
-LATER = {("DELETE", "/experiments/{experiment}")}
-READ_ONLY = {
-    ("POST", "/routes/check"),
-    ("POST", "/routes/plan"),
-    ("POST", "/campaigns/{campaign}/preview"),
-    ("POST", "/agents/{agent}/versions/{number}/test"),
-}
-# Only after the last outcome can have come: tests/test_experiments.py does it.
-LATER = {("DELETE", "/experiments/{experiment}")}
 READ_ONLY = {
     ("POST", "/routes/check"),
     ("POST", "/routes/plan"),
     ("POST", "/campaigns/{campaign}/preview"),
     ("POST", "/experiments/plan"),
+    ("POST", "/agents/{agent}/versions/{number}/test"),
 }
+# Only after the last outcome can have come: tests/test_experiments.py does it.
+LATER = {("DELETE", "/experiments/{experiment}")}
 # Only for an embedded database: tests/test_datacare.py does it.
 EMBEDDED = {("POST", "/backup")}
 ON_THE_TIMELINE = {("POST", "/calls/{call}/outcome")}

@@ -98,6 +98,11 @@ async function renew() {
   if (!answer.ok || answer.redirected) return true;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("main");
   if (!fresh || atWork()) return false;
+  // What the reader has unfolded stays so.
+  for (const box of main.querySelectorAll("details[id]")) {
+    const again = fresh.querySelector(`#${CSS.escape(box.id)}`);
+    if (again) again.open = box.open;
+  }
   main.replaceChildren(...fresh.children);
   showLive(true);
   document.dispatchEvent(new Event("renewed"));
