@@ -41,7 +41,7 @@ check: .venv/.tested  ## Lint, formatting and types
 	$(BIN)/mypy
 
 test: check tests/tools/node_modules/.installed chromium  ## Lint, types and all tests (SQLite and PostgreSQL)
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 3
 
 screenshots: .venv/.tested chromium  ## Write every page of the console as a picture, to docs/images
 	$(BIN)/python -m tests.browser.screenshots
