@@ -1,9 +1,11 @@
 """The pages of campaigns: a list kept from a file, its buttons, its contacts, and what each role is shown."""
 
 import asyncio
+import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -402,21 +404,18 @@ async def test_open_pages_are_told_of_each_step(outbound: Outbound) -> None:
     path = await kept(kim)
     headers = {"Cookie": f"session={kim.cookies['session']}", "Accept": "text/event-stream"}
     async with outbound.served.http.get(outbound.served.url + "/live", headers=headers) as stream:
-        said: list[str] = []
-        assert "draft" in await _told(stream, said)
+        await _told(stream, lambda event: "draft" in str(event.get("campaigns")))
         await kim.post(f"{path}/start")
-        assert "running" in await _told(stream, said)
+        await _told(stream, lambda event: event.get("status") == "running")
         await outbound.dialer.step()
-        assert await _told(stream, said) not in said[:-1]
-    assert 'data-live="campaigns"' in (await kim.get(path)).text
+        await _told(stream, lambda event: (event.get("counts") or {}).get("dialling"))
+    assert 'data-live="campaign dialing"' in (await kim.get(path)).text
 
 
-async def _told(stream: aiohttp.ClientResponse, said: list[str]) -> str:
-    """What the next event says of campaigns that was not said yet."""
-    async with asyncio.timeout(10):
+async def _told(stream: aiohttp.ClientResponse, wanted: Callable[[dict[str, Any]], object]) -> None:
+    """Read on until an event says what is wanted."""
+    async with asyncio.timeout(20):
         async for line in stream.content:
-            found = re.search(rb'"campaigns": "((?:[^"\\]|\\.)*)"', line)
-            if found and found[1].decode() not in said:
-                said.append(found[1].decode())
-                return said[-1]
+            if line.startswith(b"data: ") and wanted(json.loads(line[6:])):
+                return
     raise AssertionError("the stream ended")
