@@ -57,6 +57,12 @@ class Throttle:
         return skipped
 
 
+def reason(error: BaseException) -> str:
+    """The first line of what an exception says, or its name where it says nothing, as a timeout does."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def mask(text: str) -> str:
     """``text`` with every phone number cut down to its last two digits and credentials left out.
 

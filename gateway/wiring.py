@@ -324,7 +324,7 @@ async def _migrate(gateway: Gateway) -> bool:
     try:
         before, after = await migrate(gateway.database)
     except DOWN as error:
-        _log.error("database_down_at_start", error=str(error).splitlines()[0])
+        _log.error("database_down_at_start", error=log.reason(error))
         return False
     gateway.schema = after
     if before != after:

@@ -22,6 +22,7 @@ from gateway.http.app import make_app
 from gateway.http.connection import Runner
 from gateway.settings import Settings, load_settings
 from gateway.storage.engine import Database
+from gateway.storage.ledger import PATIENCE
 from gateway.storage.migrate import migrate
 from gateway.wiring import Gateway, open_gateway, wall_clock
 
@@ -98,6 +99,14 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await migrate(opened)
     yield opened
     await opened.close()
+
+
+@pytest.fixture(autouse=True)
+def patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow disk sends no call to the journal, except where a test is about a database that does not answer."""
+    if request.node.get_closest_marker("hurried") is None:
+        for work in PATIENCE:
+            monkeypatch.setitem(PATIENCE, work, 30.0)
 
 
 AGENTS = {

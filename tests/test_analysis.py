@@ -18,7 +18,7 @@ from gateway.storage.callbook import events_of, outcome_of
 from gateway.storage.docket import Docket
 from gateway.storage.engine import Database
 from gateway.storage.journal import Journal
-from gateway.storage.ledger import _PATIENCE, Ledger
+from gateway.storage.ledger import Ledger
 from gateway.storage.schema import analysis
 from gateway.storage.tallies import read_tallies
 from gateway.storage.works import PutOutcome, Rules
@@ -87,10 +87,7 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    # Nobody is on the line here: a slow disk must not send a call to the journal.
-    for work in _PATIENCE:
-        monkeypatch.setitem(_PATIENCE, work, 30.0)
+async def bench(database: Database, tmp_path: Path) -> AsyncIterator[Bench]:
     clock = Clock()
     ledger = Ledger(database, Journal(tmp_path / "journal"), rules=RULES, wall=clock)
     ledger.open()

@@ -245,6 +245,7 @@ async def test_a_number_of_the_routes_is_not_erased_while_it_is_live(served: Run
     assert (refused.status, 'route "support"' in refused.body["error"]["message"]) == (409, True)
 
 
+@pytest.mark.hurried
 async def test_what_waits_in_the_journal_is_erased_and_files_of_others_are_told(tmp_path: Path) -> None:
     write_files(tmp_path)
     settings = settings_for(tmp_path, f"sqlite:///{tmp_path}/gateway.db")

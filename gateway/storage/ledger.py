@@ -39,8 +39,8 @@ PATIENCE_SECONDS = 5.0
 BREAK_SECONDS = 1.0
 RECALL_SECONDS = 15 * 60
 _STOP_SECONDS = 5.0
-# Somebody is on the line for a call or its events; an outcome or a background task can wait.
-_PATIENCE = {
+# How long each work waits for the database: somebody is on the line for a call or its events, an outcome can wait.
+PATIENCE: dict[type[Work], float] = {
     RecordCall: BUDGET_SECONDS,
     Remember: BUDGET_SECONDS,
     AppendEvent: BUDGET_SECONDS,
@@ -178,7 +178,7 @@ class Ledger:
     def _submit(self, work: Work) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
-        waiting = _Waiting(work, answer, loop.time() + _PATIENCE[type(work)])
+        waiting = _Waiting(work, answer, loop.time() + PATIENCE[type(work)])
         if self._broken_until and self.down:
             self._give_up([waiting])
             return answer
@@ -269,7 +269,7 @@ class Ledger:
 
     def _fail(self, batch: list[_Waiting], error: BaseException) -> None:
         if not self.down:
-            _log.warning("database_down", error=str(error).splitlines()[0])
+            _log.warning("database_down", error=log.reason(error))
         self._broken_until = time.monotonic() + BREAK_SECONDS
         self._give_up(batch)
 

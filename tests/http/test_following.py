@@ -203,6 +203,7 @@ async def test_the_same_call_gets_the_same_version_after_a_change_and_a_restart(
         assert len(listed.body["calls"]) == 13
 
 
+@pytest.mark.hurried
 async def test_with_the_database_stuck_calls_are_answered_and_kept(served: Running) -> None:
     async with served.http.get(served.url + "/readyz") as answer:
         assert answer.status == 200

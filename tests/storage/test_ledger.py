@@ -257,6 +257,7 @@ async def stuck(database: Database) -> AsyncIterator[None]:
     await other.close()
 
 
+@pytest.mark.hurried
 async def test_a_call_does_not_wait_for_a_database_that_is_stuck(database: Database, tmp_path: Path) -> None:
     async with opened(database, tmp_path) as ledger:
         async with stuck(database):
@@ -280,12 +281,27 @@ async def test_a_call_does_not_wait_for_a_database_that_is_stuck(database: Datab
     await assert_tallies_are_the_rows(database)
 
 
+async def test_a_database_that_times_out_without_a_word_is_asked_again(
+    ledger: Ledger, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_: object) -> None:
+        raise TimeoutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "transact", silent)
+        assert (await ledger.record(row("CA1"))).journalled
+    await replayed(ledger, 1)
+    assert not (await ledger.record(row("CA2"))).journalled
+    assert [one.id for one in await rows_of(database)] == ["CA1", "CA2"]
+
+
 async def replayed(ledger: Ledger, entries: int) -> None:
     async with asyncio.timeout(20):
         while ledger.counters.replayed < entries:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.hurried
 async def test_a_journal_left_behind_is_replayed_at_the_next_start(database: Database, tmp_path: Path) -> None:
     async with opened(database, tmp_path) as ledger, stuck(database):
         await ledger.record(row("CA1"))
@@ -295,6 +311,7 @@ async def test_a_journal_left_behind_is_replayed_at_the_next_start(database: Dat
     assert list((tmp_path / "journal").iterdir()) == []
 
 
+@pytest.mark.hurried
 async def test_a_sticky_call_drawn_without_its_memory_is_not_analysed_if_it_differs(
     database: Database, tmp_path: Path
 ) -> None:
@@ -310,6 +327,7 @@ async def test_a_sticky_call_drawn_without_its_memory_is_not_analysed_if_it_diff
     await assert_tallies_are_the_rows(database)
 
 
+@pytest.mark.hurried
 async def test_when_nothing_can_be_written_the_caller_is_answered_and_the_loss_is_counted(
     database: Database, tmp_path: Path
 ) -> None:
