@@ -16,7 +16,7 @@ from phonenumbers import ValidationResult
 
 from gateway.numberplan import Entry, look_up
 from gateway.phone import is_e164
-from gateway.settings import read_times
+from gateway.settings import read_hours
 
 _MINUTE = 60_000
 _DAY_MINUTES = 24 * 60
@@ -56,10 +56,7 @@ class Window:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end <= _DAY_MINUTES:
-            raise ValueError(
-                "a window should be two times of one day, the earlier one first; it cannot cross midnight: "
-                'write such as "09:00-20:00", or "always"'
-            )
+            raise ValueError(f"a window from minute {self.start} to minute {self.end} is no part of one day")
         if not self.days or not self.days <= frozenset(range(7)):
             raise ValueError("a window should have at least one weekday, from 0 for Monday to 6 for Sunday")
 
@@ -79,7 +76,7 @@ def parse_window(text: str) -> Window | None:
     """
     if text == "always":
         return None
-    start, end = read_times(text)
+    start, end = read_hours(text)
     return Window(start=start, end=end)
 
 

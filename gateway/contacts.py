@@ -6,7 +6,7 @@ or a sentence that says how to write it; what the sentence suggests is never use
 """
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,7 +19,6 @@ from gateway.targets.parameters import reserved
 EXPORTED = ("line", "to", "timezone", "state", "result", "reason", "arm", "version", "attempts", "call")
 """The columns of an exported campaign."""
 
-_SLICE = 1 << 16
 _OWN = ("to", "timezone", "consent")
 
 
@@ -38,26 +37,11 @@ class Contact:
     variables: Mapping[str, str]
 
 
-def read_csv(chunks: Iterable[bytes]) -> Iterator[Contact | BadRow]:
-    """The contacts and bad rows of a CSV file in their order; raises Invalid as CsvReader does."""
-    reader = CsvReader()
-    for chunk in chunks:
-        # A file handed over in one piece must not become one list of contacts.
-        for start in range(0, len(chunk), _SLICE):
-            yield from reader.feed(chunk[start : start + _SLICE])
-    yield from reader.finish()
-
-
 def read_json(contacts: Sequence[Mapping[str, Any]]) -> Iterator[Contact | BadRow]:
     """The contacts and bad rows of ``{"to", "timezone"?, "consent"?, "variables"?}``; line 1 is the first of them."""
     seen: dict[int, int] = {}
     for line, written in enumerate(contacts, 1):
         yield _read_object(line, written, seen)
-
-
-def missing_variables(contact: Contact, required: Collection[str]) -> list[str]:
-    """Which of the variables an agent requires the contact does not bring, sorted; a blank one is not brought."""
-    return sorted(name for name in set(required) if not contact.variables.get(name, "").strip())
 
 
 def exported(person: Mapping[str, Any]) -> str:

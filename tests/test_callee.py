@@ -9,7 +9,6 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from phonenumbers.tzdata import TIMEZONE_DATA
 
-from gateway import settings
 from gateway.callee import DAYTIME, Window, next_opening, open_at, parse_window, refusal, zone_refusal, zones_of
 
 HERE = ("US", "GB", "DE")
@@ -63,19 +62,6 @@ def test_a_window_across_midnight_is_refused_with_the_cure(text: str) -> None:
 def test_other_text_is_no_window(text: str) -> None:
     with pytest.raises(ValueError, match="should be two times of one day"):
         parse_window(text)
-
-
-@given(st.from_regex(r"[0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}|always", fullmatch=True) | st.text(max_size=12))
-@example("00:00-24:00")
-@example("always")
-def test_it_takes_the_texts_that_the_setting_takes(text: str) -> None:
-    try:
-        start, end = settings.parse_window(text)
-    except ValueError:
-        with pytest.raises(ValueError):
-            parse_window(text)
-    else:
-        assert (parse_window(text) or Window(start=0, end=1440)) == Window(start=start, end=end)
 
 
 @pytest.mark.parametrize("days", [frozenset[int](), frozenset({7}), frozenset({-1, 0})])

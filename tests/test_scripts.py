@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.contacts import Contact, read_csv
+from gateway.contacts import Contact, CsvReader
 from gateway.publishing import read_folders
 from gateway.simulator.callee import Callee
 from tests.conftest import ADMIN, Running
@@ -126,7 +126,8 @@ async def campaigns(served: Running) -> list[dict[str, Any]]:
 
 
 def test_the_sample_is_good_and_fictional() -> None:
-    rows = list(read_csv([SAMPLE.read_bytes()]))
+    reader = CsvReader()
+    rows = [*reader.feed(SAMPLE.read_bytes()), *reader.finish()]
     assert len(rows) == 12
     for row in rows:
         assert isinstance(row, Contact), row

@@ -24,7 +24,7 @@ from gateway.settings import (
     is_loopback,
     load_settings,
     parse_duration,
-    parse_window,
+    read_hours,
     read_signing_key,
 )
 from tests.conftest import WEBHOOK_SECRET
@@ -161,8 +161,8 @@ def test_every_problem_is_reported_at_once_with_its_place(load: Load) -> None:
         "gateway.toml server.prot": "is not a setting; did you mean server.port?",
         "gateway.toml server.port": "should be less than or equal to 65535",
         "gateway.toml outbound.calls_per_second": "should be greater than or equal to 0.001",
-        "gateway.toml outbound.window": "should be two times of one day, the earlier one first,"
-        ' such as "09:00-20:00", or "always"',
+        "gateway.toml outbound.window": "should be two times of one day, the earlier one first; "
+        'it cannot cross midnight: write such as "09:00-20:00", or "always"',
         "gateway.toml twilio.accounts.0.sid": 'should be a sid such as "AC…": up to 128 letters, digits and : _ . -',
         "gateway.toml twilio.accounts.0.auth_tokens": "is missing; set it",
         "gateway.toml twilio.accounts.0.auth_token": "names the environment variable T, which is not set;"
@@ -606,20 +606,20 @@ def test_a_duration_is_strict(text: str) -> None:
 def test_a_window_is_two_times_of_one_day(start: int, end: int) -> None:
     text = f"{start // 60:02d}:{start % 60:02d}-{end // 60:02d}:{end % 60:02d}"
     if start < end:
-        assert parse_window(text) == (start, end)
+        assert read_hours(text) == (start, end)
     else:
         with pytest.raises(ValueError, match="always"):
-            parse_window(text)
+            read_hours(text)
 
 
 def test_always_is_the_whole_day() -> None:
-    assert parse_window("always") == parse_window("00:00-24:00") == (0, 1440)
+    assert read_hours("always") == read_hours("00:00-24:00") == (0, 1440)
 
 
 @pytest.mark.parametrize("text", ["", "9-20", "9:00-20:00", "09:00-24:01", "09:00-29:00", "09:60-20:00", "Always"])
 def test_a_window_is_strict(text: str) -> None:
     with pytest.raises(ValueError, match="always"):
-        parse_window(text)
+        read_hours(text)
 
 
 def test_loopback_is_this_machine_only() -> None:

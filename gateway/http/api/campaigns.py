@@ -1,6 +1,7 @@
 """Campaigns: made from a list, previewed, started, paused, resumed, cancelled, and followed contact by contact."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -19,6 +20,7 @@ from gateway.log import mask
 from gateway.phone import masked
 from gateway.storage.campaignbook import contacts_page, count_states, list_campaigns
 from gateway.storage.campaigns import Campaign, ContactRow
+from gateway.storage.engine import Connection
 from gateway.terms import Terms
 
 STATES = ("waiting", "dialling", "done", "skipped")
@@ -130,40 +132,36 @@ async def preview(ask: Ask) -> dict[str, Any]:
 @endpoint("POST", "/campaigns/{campaign}/start", role="editor")
 async def start(ask: Ask) -> dict[str, Any]:
     """Call its contacts, from `start_at` on if that lies ahead."""
-    one = await ask.gateway.campaigns.find(ask.path["campaign"])
-    async with ask.gateway.database.write() as connection:
-        await ask.gateway.campaigns.start(connection, one)
-        await ask.audit(connection, "start campaign", f"campaign {one.id}")
-    return {"campaign": await _standing(ask)}
+    return await _moved(ask, "start", ask.gateway.campaigns.start)
 
 
 @endpoint("POST", "/campaigns/{campaign}/pause", role="editor", body=Why)
 async def pause(ask: Ask) -> dict[str, Any]:
     """Call nobody more once this has answered; calls under way go on."""
-    one, reason = await ask.gateway.campaigns.find(ask.path["campaign"]), ask.body.reason
-    async with ask.gateway.database.write() as connection:
-        await ask.gateway.campaigns.pause(connection, one, reason)
-        await ask.audit(connection, "pause campaign", f"campaign {one.id}", reason=reason)
-    return {"campaign": await _standing(ask)}
+    return await _moved(ask, "pause", partial(ask.gateway.campaigns.pause, reason=ask.body.reason))
 
 
 @endpoint("POST", "/campaigns/{campaign}/resume", role="editor")
 async def resume(ask: Ask) -> dict[str, Any]:
     """Go on calling where a pause left off."""
-    one = await ask.gateway.campaigns.find(ask.path["campaign"])
-    async with ask.gateway.database.write() as connection:
-        await ask.gateway.campaigns.resume(connection, one)
-        await ask.audit(connection, "resume campaign", f"campaign {one.id}")
-    return {"campaign": await _standing(ask)}
+    return await _moved(ask, "resume", ask.gateway.campaigns.resume)
 
 
 @endpoint("POST", "/campaigns/{campaign}/cancel", role="editor", body=Why)
 async def cancel(ask: Ask) -> dict[str, Any]:
     """End it for good: calls under way go on, nobody else is called."""
-    one, reason = await ask.gateway.campaigns.find(ask.path["campaign"]), ask.body.reason
+    return await _moved(ask, "cancel", partial(ask.gateway.campaigns.cancel, reason=ask.body.reason))
+
+
+async def _moved(
+    ask: Ask, verb: str, move: Callable[[Connection, Campaign], Coroutine[Any, Any, None]]
+) -> dict[str, Any]:
+    """The campaign after it was moved to another state, with the move in the audit log."""
+    one = await ask.gateway.campaigns.find(ask.path["campaign"])
+    why = {"reason": ask.body.reason} if isinstance(ask.body, Why) else {}
     async with ask.gateway.database.write() as connection:
-        await ask.gateway.campaigns.cancel(connection, one, reason)
-        await ask.audit(connection, "cancel campaign", f"campaign {one.id}", reason=reason)
+        await move(connection, one)
+        await ask.audit(connection, f"{verb} campaign", f"campaign {one.id}", **why)
     return {"campaign": await _standing(ask)}
 
 
