@@ -1,32 +1,19 @@
-"""Answers calls and follows them: decides, records durably, and renders the TwiML of whoever takes the call.
-
-A call has a ladder of handoffs: the version it was given, the control if that is another, the route's fallback,
-and an apology. A handoff's hop is its place on the ladder, so a repeated request always meets the same answer.
-"""
+"""Answers calls and follows them: decides, records durably, and says the TwiML of whoever takes the call."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from gateway import log
 from gateway.calls import NEXT, PLACED, STATUS, STREAM, Handoff, ending_of
 from gateway.decide import Remembered, decide, decide_on, memory_key, wants_memory
 from gateway.errors import GatewayError, Invalid, NotFound, Problem, Unavailable
-from gateway.model import Call, Event, Hold, LiveRoute, Parameters, Served, Snapshot, Target
+from gateway.ladder import Script, Step, Voice, failed_hop, ladder_of
+from gateway.model import Call, Event, Hold, LiveRoute, Parameters, Served, Snapshot
 from gateway.placing import Wanted, unfit_variables
 from gateway.storage.attempts import Attempt
 from gateway.storage.rows import CallRow, row_of, served_in
 from gateway.storage.works import Remember
-from gateway.targets import (
-    EMPTY,
-    HANGUP,
-    Template,
-    compile_target,
-    ends_by,
-    handoff_url,
-    say,
-)
-from gateway.targets import Handoff as Giving
+from gateway.targets import EMPTY, HANGUP
 
 _log = log.get("switchboard")
 
@@ -56,25 +43,6 @@ class Outbox(Protocol):
     async def pause(self, name: str, reason: str) -> None: ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Voice:
-    """What callers hear when no agent takes them: sentences, and the target for routes without a fallback."""
-
-    unrouted: str
-    apology: str
-    fallback: Target | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """One rung of a call's ladder; ``target`` is None for the apology."""
-
-    served: Served
-    target: Target | None
-    parameters: Parameters = ()
-    variables: Parameters = ()
-
-
 class Told(NamedTuple):
     """One answer to Twilio: when (Unix milliseconds), which rung of the ladder (None: the end), and its TwiML."""
 
@@ -82,9 +50,6 @@ class Told(NamedTuple):
     hop: int | None
     served: Served | None
     twiml: bytes
-
-
-_NOBODY = Served(by="none", reason="failover")
 
 
 class Switchboard:
@@ -112,7 +77,6 @@ class Switchboard:
         ``account`` is the one that calls are placed for, ``cancel`` ends a call at Twilio, and ``screen`` gives the
         TwiML for a machine that answered, or None when the agent is to have the call.
         """
-        self._secret = secret
         self._ledger = ledger
         self._book = book
         self._outbox = outbox
@@ -125,10 +89,9 @@ class Switchboard:
         self._voice = voice
         self._public_url = public_url
         self._wall = wall
-        self._unrouted = say(voice.unrouted)
-        self._apology = say(voice.apology)
-        # A published version never changes, so its TwiML is made once for each set of an arm's parameters.
-        self._templates: dict[tuple[str, Parameters], Template] = {}
+        self._script = Script(snapshot=snapshot, voice=voice, public_url=public_url, secret=secret)
+        # What a caller hears when the gateway itself fails.
+        self.emergency = self._script.emergency
 
     async def answer(self, call: Call) -> bytes:
         """The TwiML for a ringing call, after its assignment is durable; the same for every repeat."""
@@ -136,14 +99,13 @@ class Switchboard:
         version = row.served_version
         if row.served_by == "version" and version is not None:
             # The common case, kept short: the standing version takes the call.
-            parameters = _parameters(await self._live(row), row.served_arm, version)
-            template = self._template(version, parameters)
-            if template is not None:
-                return template.render(_giving(row, version, 0))
+            twiml = self._script.standing(row, version, await self._live(row))
+            if twiml is not None:
+                return twiml
         elif row.served_by == "unrouted":
-            return self._unrouted
+            return self._script.unrouted
         ladder = await self._ladder(row)
-        return self._render(row, ladder, 0)
+        return self._script.render(row, ladder, 0)
 
     async def place(self, wanted: Wanted, *, author: str) -> CallRow:
         """Assign a call that is to be placed and store it as planned; the dialer sends it.
@@ -199,12 +161,12 @@ class Switchboard:
         row = await self._known(call.id)
         if row is None:
             _log.error("answer_of_unknown_attempt", call_id=call.id, sid=call.sid)
-            return self._apology
+            return self._script.apology
         if not await self.prove(row.id, call.sid):
             return HANGUP
         data = {"status": "in-progress"}
         await self._ledger.append(Event(call=row.id, key="voice", kind=STATUS, at=self._wall(), data=data))
-        return await self._screen(call) or self._render(row, await self._ladder(row), 0)
+        return await self._screen(call) or self._script.render(row, await self._ladder(row), 0)
 
     async def prove(self, attempt: str, sid: str) -> bool:
         """Keep the proof that an attempt is a call at Twilio: a webhook that carries both ids.
@@ -238,13 +200,14 @@ class Switchboard:
         """The TwiML when Twilio asks again because ``error_url`` could not be used; the assignment is kept."""
         row = self._ledger.recall(call.id) or await self._placed(call) or await self._assign(call)
         if row.served_by == "unrouted":
-            return self._unrouted
+            return self._script.unrouted
         ladder = await self._ladder(row)
         ours = not error_url or error_url.startswith(self._public_url + "/")
         events = await self._events(call.id)
         if ours:
-            return await self._screen(call) or self._render(row, ladder, _current_hop(events))
-        hop = self._failed_hop(row, ladder, error_url, _current_hop(events))
+            return await self._screen(call) or self._script.render(row, ladder, _current_hop(events))
+        failed = failed_hop(row, ladder, error_url)
+        hop = _current_hop(events) if failed is None else failed
         return await self._advance(row, ladder, hop, rule="Twilio could not use the agent's webhook", ending="failed")
 
     async def next(self, call_id: str, hop: int, handoff: Handoff) -> bytes:
@@ -252,10 +215,10 @@ class Switchboard:
         row = self._ledger.recall(call_id) or await self._known(call_id)
         if row is None:
             _log.warning("next_of_unknown_call", call_id=call_id)
-            return self._apology
+            return self._script.apology
         ladder = await self._ladder(row)
         hop = min(max(hop, 0), len(ladder) - 1)
-        if _is_stream(ladder[hop]) and handoff.dial_status is None and handoff.session_status is None:
+        if ladder[hop].is_stream and handoff.dial_status is None and handoff.session_status is None:
             handoff = await self._with_stream(row, hop, handoff)
         rule = ending_of(handoff)
         return await self._advance(row, ladder, hop, rule=rule.name, ending=rule.ending)
@@ -267,7 +230,7 @@ class Switchboard:
         machines said in the agent's place.
         """
         if row.served_by == "unrouted":
-            return [Told(row.received_at, None, served_in(row), self._unrouted)]
+            return [Told(row.received_at, None, served_in(row), self._script.unrouted)]
         ladder = await self._ladder(row)
         made = [] if row.status == "planned" or served_in(row).reason == "machine" else [(row.received_at, 0)]
         events = [event for event in await self._events(row.id) if event.kind == NEXT]
@@ -282,32 +245,11 @@ class Switchboard:
         return told
 
     def _told(self, row: CallRow, ladder: list[Step], at: int, hop: int) -> Told:
-        step = ladder[hop]
-        if step.target is None:
-            return Told(at, hop, step.served, self._apology)
-        hidden = compile_target(
-            step.target, step.parameters, public_url=self._public_url, secret=lambda name: f"(secret {name})"
-        )
-        giving = _giving(row, step.served.version or "", hop, step.variables)
-        return Told(at, hop, step.served, hidden.render(giving))
+        return Told(at, hop, ladder[hop].served, self._script.shown(row, ladder[hop], hop))
 
     async def settle(self, event: Event) -> None:
         """Keep an event of a call; its state and measures follow in the same transaction."""
         await self._ledger.append(event)
-
-    def emergency(self, called: str) -> bytes:
-        """What a caller hears when the gateway itself fails: the route's fallback, without any record."""
-        live = self._snapshot().numbers.get(called)
-        target = (live.route.fallback if live else None) or self._voice.fallback
-        if target is None:
-            return self._apology
-        try:
-            template = self._compiled(target, ())
-            giving = Giving(call="unknown", version="", route="", direction="inbound", from_="", to=called, hop=9)
-            return template.render(giving)
-        except Exception:
-            _log.exception("fallback_failed")
-            return self._apology
 
     # -- assigning -----------------------------------------------------------------------------------------
 
@@ -346,34 +288,9 @@ class Switchboard:
 
     async def _ladder(self, row: CallRow) -> list[Step]:
         """Every handoff this call can have, in order; the first is the one it was answered with."""
-        live = await self._live(row)
-        variables = await self._variables(row)
-        fallback = (live.route.fallback if live else None) or self._voice.fallback
-        first = served_in(row)
-        steps: list[Step] = []
-        if row.reason is not None and first.by != "fallback":
-            # A row read from the database may already name who came later: the ladder starts at the assignment.
-            if first.reason in ("failover", "machine"):
-                first = Served(by="version", arm=row.arm, version=row.version)
-            steps.append(self._step(live, first, variables))
-            if live is not None and live.route.arm("a").version != first.version:
-                control = live.route.arm("a")
-                served = Served(by="version", arm="a", version=control.version, reason="failover")
-                steps.append(self._step(live, served, variables))
-        if fallback is not None:
-            reason = first.reason if first.by == "fallback" else "failover"
-            steps.append(Step(served=Served(by="fallback", reason=reason), target=fallback))
-        steps.append(Step(served=_NOBODY, target=None))
-        return steps
-
-    def _step(self, live: LiveRoute | None, served: Served, variables: Parameters) -> Step:
-        version = self._snapshot().versions.get(served.version or "")
-        return Step(
-            served=served,
-            target=version.target if version else None,
-            parameters=_parameters(live, served.arm, served.version),
-            variables=variables,
-        )
+        live, variables = await self._live(row), await self._variables(row)
+        versions = self._snapshot().versions
+        return ladder_of(row, live, versions, fallback=self._voice.fallback, variables=variables)
 
     async def _advance(self, row: CallRow, ladder: list[Step], hop: int, *, rule: str, ending: str) -> bytes:
         to = min(hop + 1, len(ladder) - 1)
@@ -396,20 +313,7 @@ class Switchboard:
         if standing["ending"] == "hang_up":
             return HANGUP
         _log.info("handed_on", call_id=row.id, route=row.route, hop=hop, rule=standing["rule"])
-        return self._render(row, ladder, standing["to"])
-
-    def _failed_hop(self, row: CallRow, ladder: list[Step], error_url: str, current: int) -> int:
-        """Which handoff Twilio could not make, by the URL it names; by default the one made last."""
-        address = error_url.partition("#")[0]
-        for hop, step in enumerate(ladder):
-            if step.target is None:
-                continue
-            url = handoff_url(
-                step.target, step.parameters, _giving(row, step.served.version or "", hop, step.variables)
-            )
-            if url == address:
-                return hop
-        return current
+        return self._script.render(row, ladder, standing["to"])
 
     async def _with_stream(self, row: CallRow, hop: int, handoff: Handoff) -> Handoff:
         events = await self._events(row.id)
@@ -422,36 +326,6 @@ class Switchboard:
             stream_started="stream-started" in told,
             seconds=(self._wall() - since) / 1000,
         )
-
-    # -- rendering -----------------------------------------------------------------------------------------
-
-    def _render(self, row: CallRow, ladder: list[Step], hop: int) -> bytes:
-        for place in range(min(hop, len(ladder) - 1), len(ladder)):
-            step = ladder[place]
-            if step.target is None:
-                continue
-            version = step.served.version
-            template = (
-                self._template(version, step.parameters) if version is not None else self._compiled(step.target, ())
-            )
-            if template is not None:
-                return template.render(_giving(row, version or "", place, step.variables))
-        return self._apology
-
-    def _template(self, version: str, parameters: Parameters) -> Template | None:
-        key = (version, parameters)
-        template = self._templates.get(key)
-        if template is None:
-            known = self._snapshot().versions.get(version)
-            if known is None:
-                _log.error("version_unknown", version=version)
-                return None
-            template = self._compiled(known.target, parameters)
-            self._templates[key] = template
-        return template
-
-    def _compiled(self, target: Target, parameters: Parameters) -> Template:
-        return compile_target(target, parameters, public_url=self._public_url, secret=self._secret)
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -488,27 +362,9 @@ class Switchboard:
             return []
 
 
-def _parameters(live: LiveRoute | None, arm: str | None, version: str | None) -> Parameters:
-    """The arm's parameters, if the arm really runs the version that serves."""
-    if live is None or arm is None:
-        return ()
-    for one in live.route.arms:
-        if one.name == arm and one.version == version:
-            return one.parameters
-    return ()
-
-
-def _giving(row: CallRow, version: str, hop: int, variables: Parameters = ()) -> Giving:
-    return Giving(row.id, version, row.route or "", row.direction, row.from_number, row.to_number, hop, variables)
-
-
 def _unfit(path: str, text: str) -> Invalid:
     return Invalid(text, [Problem(place="body", path=path, text=text)])
 
 
 def _current_hop(events: list[Event]) -> int:
     return max((event.data["to"] for event in events if event.kind == NEXT and "to" in event.data), default=0)
-
-
-def _is_stream(step: Step) -> bool:
-    return step.target is not None and ends_by(step.target.kind) == "stream"

@@ -22,6 +22,7 @@ from gateway.experiments import Evaluation, Experiments
 from gateway.feed import Feed
 from gateway.judges import open_judge
 from gateway.judging import judge_again, why_blocked
+from gateway.ladder import Voice
 from gateway.livestate import LiveState
 from gateway.log import Throttle
 from gateway.machines import Machines
@@ -44,7 +45,7 @@ from gateway.storage.migrate import migrate
 from gateway.storage.outbox import Outbox
 from gateway.storage.rows import CallRow
 from gateway.storage.works import BATCH_LIMIT, Rules
-from gateway.switchboard import Switchboard, Voice
+from gateway.switchboard import Switchboard
 from gateway.targets import TargetProblems, read_target
 from gateway.traffic import Traffic
 

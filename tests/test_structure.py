@@ -38,6 +38,7 @@ FLOORS = {
     "gateway.judges": 3,
     "gateway.strata": 3,
     "gateway.switchboard": 4,
+    "gateway.ladder": 4,
     "gateway.placing": 4,
     "gateway.machines": 4,
     "gateway.results": 4,
