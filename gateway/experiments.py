@@ -12,10 +12,11 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from gateway import log
+from gateway.drafts import Author, Draft
 from gateway.errors import Conflict, GatewayError, Invalid, NotFound, Problem
 from gateway.livestate import LiveState
 from gateway.model import Experiment, Hold
-from gateway.publishing import Author, Draft, Publishing
+from gateway.publishing import Publishing
 from gateway.registration import ramp_shares, ramp_step
 from gateway.routefile import build_route
 from gateway.storage.access import add_audit

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway import log
+from gateway.drafts import place_of, read_files
 from gateway.errors import Invalid
-from gateway.publishing import Publishing, place_of, read_files
+from gateway.publishing import Publishing
 from gateway.routefile import write_toml
 from gateway.storage.revisions import Key, Revision
 

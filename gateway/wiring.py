@@ -17,6 +17,7 @@ from gateway.carrier.client import Carrier, open_carrier
 from gateway.carrier.signature import Keyring, Verifier
 from gateway.datacare import DataCare
 from gateway.dialer import Dialer, Owner
+from gateway.drafts import Author, read_files, read_folders
 from gateway.errors import Invalid, Problem, Unavailable
 from gateway.experiments import Evaluation, Experiments
 from gateway.feed import Feed
@@ -30,7 +31,7 @@ from gateway.metrics import REPEAT_MS
 from gateway.model import Event, Parameters, Target
 from gateway.notifier import Notifier, Receiver, open_notifier
 from gateway.placing import Allowed, Contacts
-from gateway.publishing import Author, Publishing, read_files, read_folders
+from gateway.publishing import Publishing
 from gateway.settings import Settings, read_signing_key
 from gateway.storage.access import forget_requests
 from gateway.storage.attempts import Limits

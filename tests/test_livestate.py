@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
+from gateway.drafts import Author, Draft, read_files
 from gateway.livestate import LiveState
-from gateway.publishing import Author, Draft, Publishing, read_files
+from gateway.publishing import Publishing
 from gateway.storage.bootfile import BootFile
 from gateway.storage.engine import Database
 from tests.conftest import FILES

@@ -12,9 +12,9 @@ import typer
 
 from gateway.cli import app
 from gateway.cli.campaigns import read_settings
+from gateway.drafts import check, read_files, read_folders
 from gateway.http.api import ENDPOINTS
 from gateway.model import Snapshot
-from gateway.publishing import check, read_files, read_folders
 from gateway.terms import Again, Detection, Machine, Terms
 
 ROOT = Path(__file__).parent.parent

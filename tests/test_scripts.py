@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.contacts import Contact, CsvReader
-from gateway.publishing import read_folders
+from gateway.drafts import read_folders
 from gateway.simulator.callee import Callee
 from tests.conftest import ADMIN, Running
 from tests.outbound import TO, Outbound, outbound, simulated

@@ -44,6 +44,8 @@ FLOORS = {
     "gateway.results": 4,
     "gateway.routefile": 4,
     "gateway.registration": 4,
+    "gateway.drafts": 4,
+    "gateway.consequences": 4,
     "gateway.experiments": 5,
     "gateway.publishing": 5,
     "gateway.dialer": 5,

@@ -23,7 +23,7 @@ _ROUTES, _AGENTS = Path("routes"), Path("config/agents")
 @group.command("check")
 def check_routes(routes_folder: RoutesFolder = _ROUTES, agents_folder: AgentsFolder = _AGENTS) -> None:
     """Read the folders as the server does and print every problem; needs no server and no network."""
-    from gateway.publishing import check, read_files
+    from gateway.drafts import check, read_files
 
     files = _files(routes_folder, agents_folder)
     with Progress(console=err, transient=True) as progress:
@@ -88,7 +88,7 @@ def roll_back(
 @group.command("export")
 def export_routes(routes_folder: RoutesFolder = _ROUTES, agents_folder: AgentsFolder = _AGENTS) -> None:
     """Write the live state back as files; comments are kept."""
-    from gateway.publishing import key_of, read_folders
+    from gateway.drafts import key_of, read_folders
 
     files = read_folders(routes_folder, agents_folder)
     answer = ask(lambda gateway: gateway.post("/routes/export", {"files": files}))
@@ -120,7 +120,7 @@ def list_routes(as_json: AsJson = False) -> None:
 
 
 def _files(routes_folder: Path, agents_folder: Path) -> dict[str, str]:
-    from gateway.publishing import read_folders
+    from gateway.drafts import read_folders
 
     files = read_folders(routes_folder, agents_folder)
     if not files:

@@ -18,8 +18,9 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from gateway.drafts import Author, Draft, read_files
 from gateway.livestate import LiveState
-from gateway.publishing import Author, Draft, Publishing, read_files
+from gateway.publishing import Publishing
 from gateway.storage.bootfile import BootFile
 from gateway.storage.engine import Database
 from gateway.storage.migrate import migrate

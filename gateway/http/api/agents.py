@@ -5,12 +5,12 @@ from typing import Any
 
 from pydantic import Field
 
+from gateway.drafts import Draft
 from gateway.errors import Conflict, Invalid, NotFound, Problem
 from gateway.handshake import shake_hands
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
 from gateway.http.api.routes import author_of
 from gateway.model import Version
-from gateway.publishing import Draft
 from gateway.routefile import read_agent
 from gateway.targets import written_target
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
+from gateway.drafts import Author, Change, Draft, key_of, read_files, read_folders
 from gateway.errors import BaseRequired, Invalid, Malformed, Moved, NotFound, Problem
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
 from gateway.http.api.overview import hold_of, line
 from gateway.model import Hold, LiveRoute
-from gateway.publishing import Author, Change, Draft, key_of, read_files, read_folders
 from gateway.routefile import read_route
 from gateway.storage.revisions import Revision, end_hold, put_hold
 

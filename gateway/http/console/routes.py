@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.drafts import place_of
 from gateway.errors import Conflict, GatewayError, Invalid, Moved, NotFound, Refused
 from gateway.http.api import routes as api
 from gateway.http.api.calls import list_all as list_calls
@@ -18,7 +19,6 @@ from gateway.http.console.page import View, page, problems_of, see
 from gateway.http.console.plan import PlanForm, how_long, plan_of, typed_plan
 from gateway.http.console.split import Row, body_of, rows_of, typed_rows, with_room
 from gateway.metrics import METRICS
-from gateway.publishing import place_of
 from gateway.routefile import differences, read_route, write_toml
 
 _MINUTE = 60_000
