@@ -3,6 +3,7 @@
 Nothing is stored or sent here: what may be dialled is handed to the outbox as a value, the rest as a reason.
 """
 
+import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -56,6 +57,11 @@ class Allowed:
 def new_attempt_id() -> str:
     """An id that no attempt has had."""
     return "out_" + secrets.token_hex(16)
+
+
+def attempt_id_of(author: str, key: str) -> str:
+    """The id of the one attempt that an author's Idempotency-Key can ever stand for."""
+    return "out_" + hashlib.sha256(f"{author}\n{key}".encode()).hexdigest()[:32]
 
 
 def unfit_variables(snapshot: Snapshot, route: Route, variables: Mapping[str, str]) -> list[str]:

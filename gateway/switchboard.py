@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from gateway import log
 from gateway.calls import NEXT, PLACED, STATUS, STREAM, Handoff, ending_of
 from gateway.decide import Remembered, decide, decide_on, memory_key, wants_memory
-from gateway.errors import GatewayError, Invalid, NotFound, Problem, Unavailable
+from gateway.errors import Conflict, GatewayError, Invalid, NotFound, Problem, Unavailable
 from gateway.ladder import Script, Step, Voice, failed_hop, ladder_of
 from gateway.model import Call, Event, Hold, LiveRoute, Parameters, Served, Snapshot
 from gateway.placing import Wanted, unfit_variables
@@ -38,7 +38,7 @@ class Book(Protocol):
 class Outbox(Protocol):
     """Where the switchboard leaves the calls that are to be placed, and reads whose campaign they are."""
 
-    async def plan(self, row: CallRow, wanted: Attempt, *, author: str) -> None: ...
+    async def plan(self, row: CallRow, wanted: Attempt, *, author: str) -> CallRow: ...
     async def attempt(self, name: str) -> Attempt | None: ...
     async def pause(self, name: str, reason: str) -> None: ...
 
@@ -107,10 +107,11 @@ class Switchboard:
         ladder = await self._ladder(row)
         return self._script.render(row, ladder, 0)
 
-    async def place(self, wanted: Wanted, *, author: str) -> CallRow:
+    async def place(self, wanted: Wanted, *, author: str) -> tuple[CallRow, bool]:
         """Assign a call that is to be placed and store it as planned; the dialer sends it.
 
-        Raises NotFound for a route that is not live, and Invalid for whatever stands against the call.
+        Returns the call that stands under this attempt id, and whether it was planned just now. Raises NotFound for a
+        route that is not live, Invalid for whatever stands against the call, and Conflict for another call's id.
         """
         snapshot, holds = self._snapshot(), self._holds()
         live = snapshot.routes.get(wanted.route)
@@ -149,8 +150,10 @@ class Switchboard:
             not_before=now,
             machine=wanted.machine,
         )
-        await self._outbox.plan(row, attempt, author=author)
-        return row
+        standing = await self._outbox.plan(row, attempt, author=author)
+        if (standing.route, standing.to_number) != (row.route, row.to_number):
+            raise Conflict(f"this Idempotency-Key placed another call, {standing.id}; take a new key")
+        return standing, standing is row
 
     async def answered(self, call: Call) -> bytes:
         """The TwiML for a placed call that was answered: that of the version it was given when it was planned.

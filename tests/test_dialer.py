@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.dialer import ABSENT_MS, SETTLE_MS, Owner
+from gateway.storage.access import forget_requests
 from gateway.storage.attempts import Attempt, Held, Limits
 from gateway.wiring import sweep
 from tests.outbound import TO, Outbound, outbound
@@ -200,6 +201,29 @@ async def test_the_same_key_rings_once(outbound: Outbound) -> None:
     assert (
         await outbound.served.api("POST", "/calls", body | {"to": "+12125550199"}, Idempotency_Key="k")
     ).status == 409
+    assert await outbound.dialer.step() == 1
+
+
+async def test_a_key_rings_once_even_where_nobody_remembers_its_answer(
+    outbound: Outbound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"route": "reminders", "to": TO}
+
+    def lost(*_: object) -> None:
+        raise RuntimeError("the answer is lost after the call was stored")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.http.api.calls.shown", lost)
+        assert (await outbound.served.api("POST", "/calls", body, Idempotency_Key="k")).status == 500
+    again = await outbound.served.api("POST", "/calls", body, Idempotency_Key="k")
+    assert (again.status, again.headers["Idempotent-Replayed"]) == (201, "true")
+    async with outbound.served.gateway.database.write() as connection:
+        await forget_requests(connection, before=1 << 60, unanswered_before=1 << 60)
+    later = await outbound.served.api("POST", "/calls", body, Idempotency_Key="k")
+    assert later.body["call"]["id"] == again.body["call"]["id"]
+    other = await outbound.served.api("POST", "/calls", body | {"to": "+12125550199"}, Idempotency_Key="k")
+    assert (other.status, "take a new key" in other.body["error"]["message"]) == (409, True)
+    assert len((await outbound.served.api("GET", "/calls")).body["calls"]) == 1
     assert await outbound.dialer.step() == 1
 
 

@@ -16,7 +16,6 @@ from gateway.storage.attempts import (
     Dialing,
     Held,
     Limits,
-    add_attempt,
     claim,
     is_open,
     lock_dialing,
@@ -41,7 +40,7 @@ from gateway.storage.campaigns import (
 )
 from gateway.storage.engine import BAD_ROW, DOWN, Connection, Database
 from gateway.storage.notices import add_notice
-from gateway.storage.rows import CallRow
+from gateway.storage.rows import CallRow, row_in
 from gateway.storage.schema import attempt, audit, call, campaign, dialing, experiment, suppression
 from gateway.storage.works import AppendEvent, RecordCall, Rules, Supersede, Work
 
@@ -75,19 +74,22 @@ class Outbox:
         self._wall = wall
         self._statements = Statements(database)
 
-    async def plan(self, row: CallRow, wanted: Attempt, *, author: str) -> None:
-        """Write an attempt, its call and who asked for it in one transaction.
+    async def plan(self, row: CallRow, wanted: Attempt, *, author: str) -> CallRow:
+        """Write an attempt, its call and who asked for it in one transaction; returns the call that stands.
 
-        Raises Invalid for a number that must not be called.
+        That is ``row`` itself, or an earlier call of the same attempt id. Raises Invalid for a number that must not
+        be called.
         """
 
-        def work(connection: sa.Connection) -> None:
+        def work(connection: sa.Connection) -> CallRow:
+            first = self._database.insert(attempt).on_conflict_do_nothing(index_elements=["id"])
+            if connection.execute(first.returning(attempt.c.id), wanted._asdict()).first() is None:
+                return row_in(connection.execute(sa.select(call).where(call.c.id == wanted.id)).one())
             if suppressed_among(connection, [wanted.to_number]):
                 listed = sa.select(suppression.c.reason).where(suppression.c.number == wanted.to_number)
                 reason = connection.execute(listed).scalar() or "they were erased"
                 text = f"{wanted.to_number} must not be called: {reason}"
                 raise Invalid(text, [Problem(place="body", path="to", text=text)])
-            add_attempt(connection, wanted)
             self._batch(connection).write([RecordCall(row)])
             entry = {
                 "at": wanted.planned_at,
@@ -96,8 +98,9 @@ class Outbox:
                 "subject": f"call {wanted.id}",
             }
             connection.execute(sa.insert(audit), entry | {"detail": {"route": wanted.route}})
+            return row
 
-        await self._transact(work)
+        return await self._transact(work)
 
     async def due(self, *, limit: int) -> list[Attempt]:
         """Planned attempts whose time has come, the longest due first."""

@@ -13,7 +13,7 @@ from gateway.http.auth import Caller
 from gateway.judges.labels import refused_label
 from gateway.phone import is_withheld, masked
 from gateway.placing import Wanted as Placed
-from gateway.placing import new_attempt_id
+from gateway.placing import attempt_id_of, new_attempt_id
 from gateway.storage.analyses import analysis_of, put_label
 from gateway.storage.callbook import Filter, call_of, events_of, list_calls, outcome_of
 from gateway.storage.experiments import epoch_of
@@ -87,8 +87,10 @@ async def place_call(ask: Ask) -> Answer:
             "calls cannot be placed: Twilio's API needs twilio.account_sid with its auth token, or an API key"
         )
     gateway.contacts.allowed.check(body.to, body.timezone)
+    # With a key, a second attempt has no id of its own to be made under, whatever became of the first answer.
+    key = ask.headers.get("Idempotency-Key")
     wanted = Placed(
-        id=new_attempt_id(),
+        id=new_attempt_id() if key is None else attempt_id_of(ask.caller.name, key),
         route=body.route,
         to=body.to,
         from_=body.from_,
@@ -96,8 +98,9 @@ async def place_call(ask: Ask) -> Answer:
         timezone=body.timezone,
         machine=body.screening(),
     )
-    row = await gateway.switchboard.place(wanted, author=ask.caller.name)
-    return Answer(body={"call": shown(row, ask.caller)}, status=201)
+    row, first = await gateway.switchboard.place(wanted, author=ask.caller.name)
+    replayed = {} if first else {"Idempotent-Replayed": "true"}
+    return Answer(body={"call": shown(row, ask.caller)}, status=201, headers=replayed)
 
 
 @endpoint("GET", "/calls", role="viewer", query=Wanted)
