@@ -183,12 +183,12 @@ async def test_no_more_at_once_and_on_a_day_than_allowed(outbound: Outbound) -> 
 
 
 async def test_of_many_claimers_one_has_the_attempt(outbound: Outbound) -> None:
-    calls = [await outbound.place(f"+1212555{number:04}") for number in range(100, 120)]
+    calls = [await outbound.place(f"+1212555{number:04}") for number in range(100, 110)]
 
     async def take(call: str, claimer: int) -> bool:
         return isinstance(await outbound.claim(call, f"claimer-{claimer}"), Attempt)
 
-    taken = await asyncio.gather(*(take(call["id"], claimer) for call in calls for claimer in range(8)))
+    taken = await asyncio.gather(*(take(call["id"], claimer) for call in calls for claimer in range(4)))
     assert sum(taken) == len(calls)
 
 
