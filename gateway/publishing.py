@@ -242,13 +242,13 @@ class Publishing:
         *,
         secret: Callable[[str], str],
         outcome_window: int,
-        judge: Callable[[], str | None] = lambda: None,
+        judge: Mapping[str, Any] | None = None,
         wall: Callable[[], int],
     ) -> None:
         """``secret`` gives the text of an environment variable that a target names, or raises LookupError.
 
-        ``outcome_window`` is how many seconds after its end a call's outcome is waited for; ``judge`` names who
-        judges transcripts, by a digest of how.
+        ``outcome_window`` is how many seconds after its end a call's outcome is waited for; ``judge`` says who
+        judges transcripts: its ``id``, ``model`` and ``questions``.
         """
         self._outcome_window = outcome_window
         self._judge = judge
@@ -543,7 +543,7 @@ class Publishing:
             one = _opened(route, last + 1, now)
             found.opened.append(one)
             epoch = epoch_row(route, one.id, number=1, memory=1, revision=revision, now=now, shares=one.shares)
-            found.epochs.append(epoch)
+            found.epochs.append(epoch | {"judge": self._judge})
             kind = "scheduled" if one.status == "scheduled" else "started"
             _, digest = found.records[route.name]
             found.events.append({"experiment": one.id, "kind": kind, "detail": detail | {"digest": digest}})
@@ -553,12 +553,12 @@ class Publishing:
             if change.test == "new epoch":
                 number = open_.epoch + 1
                 memory = open_.memory if same_memory(live.route, route) else number
-                found.epochs.append(
-                    epoch_row(route, open_.id, number=number, memory=memory, revision=revision, now=now)
-                )
+                epoch = epoch_row(route, open_.id, number=number, memory=memory, revision=revision, now=now)
+                found.epochs.append(epoch | {"judge": self._judge})
 
     def _record(self, route: Route, cap_seconds: int | None) -> dict[str, Any]:
-        return record_of(route, cap_seconds=cap_seconds, outcome_window=self._outcome_window, judge=self._judge())
+        judge = self._judge["id"] if self._judge is not None else None
+        return record_of(route, cap_seconds=cap_seconds, outcome_window=self._outcome_window, judge=judge)
 
 
 def _opened(route: Route, number: int, now: int) -> Experiment:

@@ -271,7 +271,7 @@ async def test_only_one_process_leads(lab: Lab) -> None:
         return None
 
     await lab.lead()
-    second = other(gateway.database, gateway.state, gateway.publishing, blocked=free, wall=gateway.wall)
+    second = other(gateway.database, gateway.state, gateway.publishing, caveat=free, wall=gateway.wall)
     await second.lead(never)
     lab.pass_time(60_000)
     with pytest.raises(AssertionError, match="support-1"):
@@ -282,7 +282,7 @@ async def test_a_blocked_verdict_is_applied_only_by_its_name(lab: Lab, monkeypat
     async def blocked(name: str) -> str | None:
         return "the split differs from the plan"
 
-    monkeypatch.setattr(lab.served.gateway.experiments, "_blocked", blocked)
+    monkeypatch.setattr(lab.served.gateway.experiments, "_caveat", blocked)
     await lab.do("start")
     await lab.do("stop", winner="b")
     refused = await lab.do("apply", override="yes")

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.judges.labels import SUGGESTED
+from gateway.results.auditing import Audit
 from gateway.results.comparing import Comparison
 from gateway.results.evidence import Evidence
+from gateway.results.kinship import family_of, versions_named
 from gateway.results.study import CONTROL, told_by_agent
 from gateway.results.wording import amount, between, listed, noun, said, signed
-from gateway.stats.effect import Interval
+from gateway.stats.effect import Interval, wald_interval
 from gateway.stats.novelty import FROM_DAY, THRESHOLD
 from gateway.stats.srm import ALARM
 from gateway.stats.strata import simpson
@@ -32,6 +35,7 @@ DESIGN_EFFECT = 1.2
 ONE_CALLER, TOP_CALLERS = 0.05, 0.20
 CALLERS_FROM = 100  # calls of an arm, before its callers are told apart
 HOURS_P = 0.001
+APART_CALLS, APART_SHARE = 50, 0.10  # judged calls of each arm, and what a judge of one of them told alone
 WEEKS_AHEAD_DAYS = 28
 TRAFFIC_DAYS = 3  # of calls, before the traffic is projected
 _WATCHED = ("duration_seconds", "transfer_requested", "transferred", "hung_up_early")
@@ -118,7 +122,9 @@ def _changed(e: Evidence) -> Found:
     if e.study.changed_arms:
         names = listed([arm.upper() for arm in e.study.changed_arms])
         yield f"what {names} runs was changed while calls came in: a new epoch began and the verdict is exploratory"
-    if e.study.amended:
+    if e.study.judge_changed:
+        yield "the judge was changed while calls came in: a new epoch began and the verdict is exploratory"
+    elif e.study.amended:
         yield "the plan was edited after the first call: the verdict is exploratory"
 
 
@@ -234,6 +240,77 @@ def _guardrails(e: Evidence) -> Found:
             )
 
 
+# -- can the judge be trusted ------------------------------------------------------------------------------------
+
+
+def _judge_family(e: Evidence) -> Found:
+    for epoch in e.study.epochs[-1:]:
+        judge = epoch.judge
+        if judge is None:
+            continue
+        for arm, model in epoch.models.items():
+            if judge.model is not None and family_of(model) == family_of(judge.model):
+                kin = f"the judge {judge.model} is of the family of {model}, which {arm.upper()} runs"
+                yield f"{kin}: models favour their kin"
+        for name, question in judge.questions.items():
+            named = versions_named(question, epoch.served)
+            if named:
+                yield f"the question on {name} names {listed(named)}: a judge should not know whom it judges"
+    for one in e.judges:
+        if _judged_apart(one.counts):
+            arms = listed([arm.upper() for arm in one.counts])
+            yield f"in epoch {one.epoch} {noun(one.metric)} was told of {arms} by different judges"
+
+
+def _judged_apart(counts: Mapping[str, Mapping[str, int]]) -> bool:
+    """Whether a judge told much of one arm and nothing of another."""
+    told = [judges for judges in counts.values() if sum(judges.values()) >= APART_CALLS]
+    everybody = {judge for judges in told for judge in judges}
+    return len(told) > 1 and any(
+        any(judges.get(judge, 0) > APART_SHARE * sum(judges.values()) for judges in told)
+        and any(judge not in judges for judges in told)
+        for judge in everybody
+    )
+
+
+def _unaudited(e: Evidence) -> Found:
+    for one in e.audits.values():
+        if one.state == "unaudited":
+            yield one.lacking
+
+
+def _judge_disagrees(e: Evidence) -> Found:
+    for one in e.audits.values():
+        name, role = noun(one.metric), e.study.plan.role(one.metric)
+        if one.state == "distrusted":
+            why = [f"agree too little ({one.measure} {one.agreement:.2f})"] if one.disagrees else []
+            why += [f"differ otherwise in {arm.upper()} than in A (z {one.leans[arm]:+.1f})" for arm in one.leaning]
+            # A metric that takes no part in the verdict is blocked alone.
+            level: Level = "BLOCK" if role in ("primary", "guardrail") else "WARN"
+            yield level, f"on {name} people and judge {listed(why)}{_corrected(e, one)}"
+        elif one.metric == e.study.plan.primary:
+            for winner in winners(e):
+                corrected = one.corrected.get(winner.arm)
+                if corrected is not None and not wald_interval(corrected).excludes(0.0):
+                    yield "WARN", f"{winner.arm.upper()} is better by the judge's word alone{_corrected(e, one)}"
+
+
+def _corrected(e: Evidence, audit: Audit) -> str:
+    told = []
+    for arm, effect in audit.corrected.items():
+        kind, interval = e.comparisons[audit.metric][arm].kind, wald_interval(effect)
+        bounds = f"{signed(interval.low, kind)} to {signed(interval.high, kind)}"
+        told.append(f"{arm.upper()} {signed(effect.value, kind)} ({bounds}, for one look)")
+    return f"; corrected by their labels: {listed(told)}" if told else ""
+
+
+def _labels(e: Evidence) -> Found:
+    asked = {arm: e.labelled[arm] for arm in e.study.arms if e.arms[arm].mature}
+    if e.audits and asked and min(asked.values()) < SUGGESTED:
+        told = listed([f"{count} of {arm.upper()}" for arm, count in asked.items()])
+        yield f"people have labelled {told}; {SUGGESTED} of each arm are suggested, drawn at random and blinded"
+
+
 def _maturing(e: Evidence) -> Found:
     if e.study.status == "maturing":
         yield "no call is assigned any more; outcomes count until the last window closes, then the results are final"
@@ -337,10 +414,6 @@ def _traffic(e: Evidence) -> Found:
         yield f"too few calls: in four weeks only effects of about {amount(effect, kind)} can be seen; plan for those"
 
 
-def _silent(e: Evidence) -> Found:
-    yield from ()
-
-
 RULES: tuple[Rule, ...] = (
     Rule(number=1, check="sample_ratio", level="BLOCK", find=_srm),
     Rule(number=2, check="collecting", level="INFO", find=_collecting),
@@ -357,10 +430,10 @@ RULES: tuple[Rule, ...] = (
     Rule(number=13, check="too_good", level="WARN", find=_too_good),
     Rule(number=14, check="gaming", level="WARN", find=_gaming),
     Rule(number=15, check="guardrails", level="WARN", find=_guardrails),
-    Rule(number=16, check="judge_family", level="WARN", find=_silent),
-    Rule(number=17, check="judge_unaudited", level="INFO", find=_silent),
-    Rule(number=18, check="judge_disagrees", level="BLOCK", find=_silent),
-    Rule(number=19, check="audit_labels", level="INFO", find=_silent),
+    Rule(number=16, check="judge_family", level="WARN", find=_judge_family),
+    Rule(number=17, check="judge_unaudited", level="INFO", find=_unaudited),
+    Rule(number=18, check="judge_disagrees", level="BLOCK", find=_judge_disagrees),
+    Rule(number=19, check="audit_labels", level="INFO", find=_labels),
     Rule(number=20, check="maturing", level="INFO", find=_maturing),
     Rule(number=21, check="pending", level="WARN", find=_pending),
     Rule(number=22, check="repeat_callers", level="INFO", find=_repeats),
@@ -371,14 +444,6 @@ RULES: tuple[Rule, ...] = (
     Rule(number=27, check="drifted", level="WARN", find=_drifted),
     Rule(number=28, check="traffic", level="WARN", find=_traffic),
 )
-
-AWAITED: Mapping[int, str] = {
-    16: "the family of the judge's model and of the versions' models",
-    17: "the number of calls that people have labelled, per arm",
-    18: "the labels of people beside the judge's",
-    19: "the draw of calls for labelling",
-}
-"""The rules that stay silent because nobody counts their numbers yet, and what they wait for."""
 
 
 def examine(evidence: Evidence) -> list[Finding]:

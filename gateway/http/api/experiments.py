@@ -125,7 +125,7 @@ def _deed(ask: Ask) -> Deed:
 def describe(one: dict[str, Any]) -> dict[str, Any]:
     """An experiment as the API tells of it, from what ``Experiments.find`` finds."""
     epochs = [
-        {name: epoch[name] for name in ("number", "began_at", "revision", "memory", "arms")}
+        {name: epoch[name] for name in ("number", "began_at", "revision", "memory", "arms", "judge")}
         for epoch in one["epochs"]
     ]
     told = {name: one[name] for name in ("plan", "record", "digest", "events")}
