@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from gateway.results.cells import Cells
 from gateway.results.comparing import ClusterSums, Running
 from gateway.results.evidence import Evidence
+from gateway.results.finding import Finding
 from gateway.results.gathering import gather
-from gateway.results.rules import Finding, examine
+from gateway.results.rules import examine
 from gateway.results.study import Study
 from gateway.results.verdict import Verdict, arm_verdict, verdict
 from gateway.storage.analyses import Labelled

@@ -4,23 +4,16 @@ A rule reads the evidence and tells what it found; it finds nothing where its nu
 thresholds are those of docs/reference/results.md, which tells of every rule.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
-
-from gateway.judges.labels import SUGGESTED
-from gateway.results.auditing import Audit
+from gateway.results import judgerules
 from gateway.results.comparing import Comparison
 from gateway.results.evidence import Evidence
-from gateway.results.kinship import family_of, versions_named
+from gateway.results.finding import Finding, Found, Level, Rule, winners
 from gateway.results.study import CONTROL, told_by_agent
 from gateway.results.wording import amount, between, listed, noun, said, signed
-from gateway.stats.effect import Interval, wald_interval
+from gateway.stats.effect import Interval
 from gateway.stats.novelty import FROM_DAY, THRESHOLD
 from gateway.stats.srm import ALARM
 from gateway.stats.strata import simpson
-
-Level = Literal["BLOCK", "WARN", "ALARM", "INFO"]
 
 MISSING_SHARE = 0.10
 PENDING_SHARE, PENDING_GAP = 0.20, 0.05
@@ -35,44 +28,9 @@ DESIGN_EFFECT = 1.2
 ONE_CALLER, TOP_CALLERS = 0.05, 0.20
 CALLERS_FROM = 100  # calls of an arm, before its callers are told apart
 HOURS_P = 0.001
-APART_CALLS, APART_SHARE = 50, 0.10  # judged calls of each arm, and what a judge of one of them told alone
 WEEKS_AHEAD_DAYS = 28
 TRAFFIC_DAYS = 3  # of calls, before the traffic is projected
 _WATCHED = ("duration_seconds", "transfer_requested", "transferred", "hung_up_early")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """What a rule found: its number and name, how grave it is, and the sentence."""
-
-    number: int
-    check: str
-    level: Level
-    text: str
-
-
-Found = Iterator[str | tuple[Level, str]]
-Trigger = Callable[[Evidence], Found]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
-    """``find`` yields a sentence for each thing found, or a level of its own with it."""
-
-    number: int
-    check: str
-    level: Level
-    find: Trigger
-
-    def findings(self, evidence: Evidence) -> list[Finding]:
-        """What it finds."""
-        told = [one if isinstance(one, tuple) else (self.level, one) for one in self.find(evidence)]
-        return [Finding(number=self.number, check=self.check, level=level, text=text) for level, text in told]
-
-
-def winners(e: Evidence) -> list[Comparison]:
-    """The arms that are surely better than the control on the primary metric."""
-    return [one for one in e.primary.values() if one.certain and one.gain > 0]
 
 
 # -- can the numbers be trusted at all ---------------------------------------------------------------------------
@@ -240,77 +198,6 @@ def _guardrails(e: Evidence) -> Found:
             )
 
 
-# -- can the judge be trusted ------------------------------------------------------------------------------------
-
-
-def _judge_family(e: Evidence) -> Found:
-    for epoch in e.study.epochs[-1:]:
-        judge = epoch.judge
-        if judge is None:
-            continue
-        for arm, model in epoch.models.items():
-            if judge.model is not None and family_of(model) == family_of(judge.model):
-                kin = f"the judge {judge.model} is of the family of {model}, which {arm.upper()} runs"
-                yield f"{kin}: models favour their kin"
-        for name, question in judge.questions.items():
-            named = versions_named(question, epoch.served)
-            if named:
-                yield f"the question on {name} names {listed(named)}: a judge should not know whom it judges"
-    for one in e.judges:
-        if _judged_apart(one.counts):
-            arms = listed([arm.upper() for arm in one.counts])
-            yield f"in epoch {one.epoch} {noun(one.metric)} was told of {arms} by different judges"
-
-
-def _judged_apart(counts: Mapping[str, Mapping[str, int]]) -> bool:
-    """Whether a judge told much of one arm and nothing of another."""
-    told = [judges for judges in counts.values() if sum(judges.values()) >= APART_CALLS]
-    everybody = {judge for judges in told for judge in judges}
-    return len(told) > 1 and any(
-        any(judges.get(judge, 0) > APART_SHARE * sum(judges.values()) for judges in told)
-        and any(judge not in judges for judges in told)
-        for judge in everybody
-    )
-
-
-def _unaudited(e: Evidence) -> Found:
-    for one in e.audits.values():
-        if one.state == "unaudited":
-            yield one.lacking
-
-
-def _judge_disagrees(e: Evidence) -> Found:
-    for one in e.audits.values():
-        name, role = noun(one.metric), e.study.plan.role(one.metric)
-        if one.state == "distrusted":
-            why = [f"agree too little ({one.measure} {one.agreement:.2f})"] if one.disagrees else []
-            why += [f"differ otherwise in {arm.upper()} than in A (z {one.leans[arm]:+.1f})" for arm in one.leaning]
-            # A metric that takes no part in the verdict is blocked alone.
-            level: Level = "BLOCK" if role in ("primary", "guardrail") else "WARN"
-            yield level, f"on {name} people and judge {listed(why)}{_corrected(e, one)}"
-        elif one.metric == e.study.plan.primary:
-            for winner in winners(e):
-                corrected = one.corrected.get(winner.arm)
-                if corrected is not None and not wald_interval(corrected).excludes(0.0):
-                    yield "WARN", f"{winner.arm.upper()} is better by the judge's word alone{_corrected(e, one)}"
-
-
-def _corrected(e: Evidence, audit: Audit) -> str:
-    told = []
-    for arm, effect in audit.corrected.items():
-        kind, interval = e.comparisons[audit.metric][arm].kind, wald_interval(effect)
-        bounds = f"{signed(interval.low, kind)} to {signed(interval.high, kind)}"
-        told.append(f"{arm.upper()} {signed(effect.value, kind)} ({bounds}, for one look)")
-    return f"; corrected by their labels: {listed(told)}" if told else ""
-
-
-def _labels(e: Evidence) -> Found:
-    asked = {arm: e.labelled[arm] for arm in e.study.arms if e.arms[arm].mature}
-    if e.audits and asked and min(asked.values()) < SUGGESTED:
-        told = listed([f"{count} of {arm.upper()}" for arm, count in asked.items()])
-        yield f"people have labelled {told}; {SUGGESTED} of each arm are suggested, drawn at random and blinded"
-
-
 def _maturing(e: Evidence) -> Found:
     if e.study.status == "maturing":
         yield "no call is assigned any more; outcomes count until the last window closes, then the results are final"
@@ -430,10 +317,10 @@ RULES: tuple[Rule, ...] = (
     Rule(number=13, check="too_good", level="WARN", find=_too_good),
     Rule(number=14, check="gaming", level="WARN", find=_gaming),
     Rule(number=15, check="guardrails", level="WARN", find=_guardrails),
-    Rule(number=16, check="judge_family", level="WARN", find=_judge_family),
-    Rule(number=17, check="judge_unaudited", level="INFO", find=_unaudited),
-    Rule(number=18, check="judge_disagrees", level="BLOCK", find=_judge_disagrees),
-    Rule(number=19, check="audit_labels", level="INFO", find=_labels),
+    Rule(number=16, check="judge_family", level="WARN", find=judgerules.judge_family),
+    Rule(number=17, check="judge_unaudited", level="INFO", find=judgerules.unaudited),
+    Rule(number=18, check="judge_disagrees", level="BLOCK", find=judgerules.judge_disagrees),
+    Rule(number=19, check="audit_labels", level="INFO", find=judgerules.labels),
     Rule(number=20, check="maturing", level="INFO", find=_maturing),
     Rule(number=21, check="pending", level="WARN", find=_pending),
     Rule(number=22, check="repeat_callers", level="INFO", find=_repeats),

@@ -1,7 +1,9 @@
 """Reads the calls of one experiment: a random sample with what was said, and all of them for an export."""
 
+import asyncio
 import heapq
 from collections.abc import Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -72,7 +74,8 @@ async def draw_to_label(
     for known, count in ((of_anybody, lacking if any(lacking.values()) else again), (of_author, again)):
         found: list[str] = []
         for arm, names in arms.items():
-            drawn = sorted(set(names) - known, key=lambda name: _luck(author, name))
+            # In a thread: there may be very many calls, and the loop answers those that ring.
+            drawn = await asyncio.to_thread(sorted, set(names) - known, key=partial(_luck, author))
             found += await _first_spoken(connection, drawn, count[arm])
         order = sorted(found, key=lambda name: _luck(author, name)[8:])
         behind = [name for name in order if not after or _luck(author, name)[8:] > _luck(author, after)[8:]]

@@ -127,7 +127,7 @@ def test_18_a_judge_who_is_kinder_to_one_arm_blocks() -> None:
     assert audit.leans["b"] < -1.96
     assert evaluation.arms["b"].state == "better"
     assert evaluation.verdict.state == "blocked"
-    assert "differ otherwise in B than in A (z -4." in found(evaluation)[18][1]
+    assert "differ in B as they do not in A (z −4." in found(evaluation)[18][1]
     # The labels take the fifteen points away again.
     assert audit.corrected["b"].value == pytest.approx(0, abs=0.01)
     assert audit.means["b"] == pytest.approx(0.5, abs=0.01)
@@ -187,7 +187,20 @@ def test_18_a_winner_by_the_judges_word_alone_is_told() -> None:
     assert evaluation.arms["b"].state == "better"
     level, text = found(evaluation)[18]
     assert (level, evaluation.blocked) == ("WARN", False)
-    assert text.startswith("B is better by the judge's word alone; corrected by their labels: B +5.1 (−")
+    assert text.startswith("B is better by the judge's word alone; corrected by their labels: B +5.1 points (−")
+
+
+def test_18_a_winner_whom_the_labels_confirm_or_turn_round() -> None:
+    both = [*agreeing("a", 200), *agreeing("b", 200)]
+    assert 18 not in found(judged(4000, 2000, 2600).evaluate(study(), labels=both))
+    # Of a metric of which less is better the labels must say less: here they say more, and for sure.
+    fewer = {"metric": "success", "better": "lower", "min_effect": 0.05}
+    of_b = labels("b", outcomes(96, 200), [bool(one) for one in outcomes(100, 200)])
+    of_a = labels("a", outcomes(100, 200), [bool(one) for one in outcomes(101, 200)])
+    evaluation = judged(40_000, 20_000, 19_300).evaluate(study(primary=fewer), labels=[*of_a, *of_b])
+    assert evaluation.arms["b"].state == "better"
+    assert evaluation.evidence.audits["success"].state == "trusted"
+    assert "B is better by the judge's word alone" in found(evaluation)[18][1]
 
 
 def test_of_several_labels_of_a_call_the_newest_counts() -> None:
