@@ -99,7 +99,7 @@ async def _first_spoken(connection: AsyncConnection, names: Sequence[str], count
 
 def _luck(author: str, name: str) -> bytes:
     """A person's place for a call: its first half draws within the arm, the other mixes the arms."""
-    return blake2b(f"{author}\n{name}".encode(), digest_size=16, person=b"label").digest()
+    return blake2b(f"{author}\n{name}".encode(errors="replace"), digest_size=16, person=b"label").digest()
 
 
 async def calls_of_experiment(connection: AsyncConnection, experiment: str, *, after: int) -> list[Spoken]:
