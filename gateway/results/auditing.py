@@ -86,10 +86,12 @@ def audits_of(
     """The audit of each judged metric; ``labels`` stand in order, and of several of a call the newest counts."""
     judged = sorted({metric for arm in study.arms for metric in cells.judges(arm)})
     pairs: dict[str, dict[str, _Pair]] = {metric: {} for metric in judged}
+    choices = set(cells.distributions())
     for one in labels:
         metric = one.criterion if one.criterion in METRICS else FIELD_PREFIX + one.criterion
         value = _counted(one.counted, metric) if metric in pairs else None
-        if value is not None and isinstance(value, str) == isinstance(one.value, str):
+        # What was told before a question changed its kind is no pair.
+        if value is not None and {isinstance(word, str) for word in (value, one.value)} == {metric in choices}:
             pairs[metric][one.call] = _Pair(one.epoch, one.arm, value, one.value)
     return {
         metric: _audit(study, cells, comparisons.get(metric, {}), metric, list(pairs[metric].values()))

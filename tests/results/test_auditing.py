@@ -219,6 +219,18 @@ def test_a_label_of_a_call_without_a_verdict_is_no_pair() -> None:
     assert evaluation.evidence.labelled["a"] == 50
 
 
+def test_labels_of_a_question_that_changed_its_kind_are_no_pairs() -> None:
+    tallies = judged()
+    for arm in "ab":
+        told(tallies, arm, np.ones(1000), "fields.topic")
+        tallies.add(arm, "fields.topic=billing", np.ones(500), day=0)
+    mixed = [*labels("a", ["billing"], ["sales"], "topic"), *labels("b", [1.0, 0.0], [True, "sales"], "topic")]
+    audit = tallies.evaluate(study(), labels=mixed).evidence.audits["fields.topic"]
+    assert audit.labels == {"a": 1, "b": 0}
+    of_numbers = labels("a", ["billing", 1.0], ["billing", "yes"])
+    assert judged().evaluate(study(), labels=of_numbers).evidence.audits["success"].labels == {"a": 0, "b": 0}
+
+
 def test_19_the_progress_of_the_labelling_is_told_until_two_hundred() -> None:
     some = judged().evaluate(study(), labels=[*agreeing("a", 120), *agreeing("b", 80)])
     assert found(some)[19] == (
