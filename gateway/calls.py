@@ -5,11 +5,11 @@ never from the order in which they came.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal
 
-from gateway.metrics import CAP_SECONDS, Facts, answerer
+from gateway.metrics import CAP_SECONDS, FIELD_PREFIX, Facts, answerer
 from gateway.model import Event
 
 # Twilio's words, in the order in which a call can pass through them.
@@ -55,7 +55,8 @@ _UNNUMBERED = 1_000_000_000
 class State:
     """Where a call stands. Times are Unix milliseconds, the duration whole seconds.
 
-    ``answered``, ``transfer_requested`` and ``answered_by`` (Twilio's AnsweredBy) are None while nobody has told.
+    ``answered``, ``transfer_requested`` and ``answered_by`` (Twilio's AnsweredBy) are None while nobody has told;
+    ``judged`` names the judge of each metric that a judge told last.
     """
 
     status: str
@@ -67,6 +68,7 @@ class State:
     transfer_requested: bool | None = None
     served: Mapping[str, Any] | None = None
     answered_by: str | None = None
+    judged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -93,6 +95,7 @@ def derive(first_status: str, events: Iterable[Event]) -> State:
     endings = sorted((event for event in told if event.kind == NEXT), key=lambda event: event.data["hop"])
     failed = [event for event in endings if event.data["ending"] == "failed"]
     taken = next((event for event in told if event.kind == TAKEN), failed[-1] if failed else None)
+    outcomes = [event for event in told if event.kind == REPORTED]
     asked = [_ASKED[event.data["rule"]] for event in endings if event.data.get("rule") in _ASKED]
     return State(
         status=status,
@@ -105,6 +108,11 @@ def derive(first_status: str, events: Iterable[Event]) -> State:
         transfer_requested=any(asked) if asked else None,
         served=taken.data["served"] if taken else None,
         answered_by=next((event.data.get("answered_by") or None for event in told if event.kind == MACHINE), None),
+        judged={
+            name: author.removeprefix(JUDGE)
+            for name, author in _tellers(sorted(outcomes, key=lambda event: (event.at, event.key))).items()
+            if author.startswith(JUDGE)
+        },
     )
 
 
@@ -138,6 +146,7 @@ def facts(
         answered_by=state.answered_by,
         taken_by_policy=state.served is not None and state.served["reason"] == "machine",
         outcome=outcome,
+        judged=state.judged,
     )
 
 
@@ -181,11 +190,7 @@ def where_nobody_told(told: Mapping[str, Any], known: Mapping[str, Any], reports
     ``told`` is shaped as an outcome, None for what is unknown; ``known`` is the outcome that stands, and
     ``reports`` the events of its reports in the order in which they came.
     """
-    tellers: dict[str, str] = {}
-    for event in reports:
-        if event.kind == REPORTED:
-            named = [*event.data["told"], *(f"fields.{name}" for name in event.data.get("fields", ()))]
-            tellers |= dict.fromkeys(named, event.data["author"])
+    tellers = _tellers(reports)
 
     def left(told: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         return {
@@ -195,7 +200,7 @@ def where_nobody_told(told: Mapping[str, Any], known: Mapping[str, Any], reports
         }
 
     measures = {key: value for key, value in told.items() if key != "fields"}
-    fields = left(told.get("fields", {}), known.get("fields", {}), "fields.")
+    fields = left(told.get("fields", {}), known.get("fields", {}), FIELD_PREFIX)
     return left(measures, known, "") | ({"fields": fields} if fields else {})
 
 
@@ -207,6 +212,16 @@ def _precedence(event: Event) -> tuple[int, int, str]:
 def _highest(first: str, reports: Iterable[Event]) -> str:
     words: list[str] = [first, *(event.data["status"] for event in reports)]
     return max(words, key=lambda word: (RANK.get(word, -1), word))
+
+
+def _tellers(reports: Iterable[Event]) -> dict[str, str]:
+    """Who told each measure and field last, by the reports in their order."""
+    tellers: dict[str, str] = {}
+    for event in reports:
+        if event.kind == REPORTED:
+            named = [*event.data["told"], *(FIELD_PREFIX + name for name in event.data.get("fields", ()))]
+            tellers |= dict.fromkeys(named, event.data["author"])
+    return tellers
 
 
 # --- how a handoff ends ----------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """What a publication does to the experiments of its routes: it opens, closes or amends one, or begins an epoch."""
 
 import asyncio
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +9,7 @@ from typing import Any
 from gateway.drafts import Author, Change, Draft
 from gateway.errors import Conflict
 from gateway.model import Experiment, LiveRoute, NoticeKind, Route
-from gateway.registration import digest_of, ramp_shares
+from gateway.registration import digest_of, ramp_shares, record_of
 from gateway.routefile import build_route, same_epoch, same_memory
 from gateway.storage.engine import Connection
 from gateway.storage.experiments import (
@@ -30,8 +29,23 @@ _CAP_MS = 14 * 24 * 60 * 60 * 1000
 _CAPS = 20
 _NOTICES: Mapping[str, NoticeKind] = {"started": "experiment.started", "stopped": "experiment.stopped"}
 
-Record = Callable[[Route, int | None], dict[str, Any]]
-"""Makes the record of a test that opens on a route, given the seconds where durations are cut."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conditions:
+    """Under which experiments are opened.
+
+    ``outcome_window`` is how many seconds after its end a call's outcome is waited for; ``judge`` says who judges
+    transcripts (its ``id``, ``model`` and ``questions``); ``luck`` draws so many random bytes, for salts.
+    """
+
+    outcome_window: int
+    judge: Mapping[str, Any] | None
+    luck: Callable[[int], bytes]
+
+    def record(self, route: Route, cap_seconds: int | None) -> dict[str, Any]:
+        """What is settled of a test that opens on a route, given the seconds where durations are cut."""
+        judge = self.judge["id"] if self.judge is not None else None
+        return record_of(route, cap_seconds=cap_seconds, outcome_window=self.outcome_window, judge=judge)
 
 
 @dataclass(slots=True)
@@ -76,7 +90,7 @@ async def carry_out(
     author: Author,
     *,
     routes: Mapping[str, LiveRoute],
-    record: Record,
+    conditions: Conditions,
     now: int,
 ) -> None:
     """Write what the changes do to experiments, in the transaction of their publication at ``now`` (Unix ms)."""
@@ -97,16 +111,16 @@ async def carry_out(
             if route is not None:
                 plans[change.name] = dict(route.plan)
             if change.test == "opens" and route is not None:
-                settled = record(route, caps.get(change.name))
+                settled = conditions.record(route, caps.get(change.name))
                 found.records[change.name] = settled, digest_of(settled)
                 plans[change.name]["cap_seconds"] = settled["cap_seconds"]
-            _find(change, route, routes.get(change.name), numbers.get(change.name, 0), now, found)
+            _find(change, route, routes.get(change.name), numbers.get(change.name, 0), conditions.luck, now, found)
         for event in found.events:
             event |= {"at": now, "author": author.name, "reason": author.message}
 
     await asyncio.to_thread(gather)
     await add_experiments(connection, found.opened, revisions=revisions, plans=plans, records=found.records)
-    await add_epochs(connection, found.epochs)
+    await add_epochs(connection, [epoch | {"judge": conditions.judge} for epoch in found.epochs])
     closing = {one: revisions[one.rpartition("-")[0]] for one in found.closed}
     await close_experiments(connection, found.closed, at=now, revisions=closing, winners=found.winners)
     await add_events(connection, found.events)
@@ -117,7 +131,15 @@ async def carry_out(
             await connection.run_sync(add_notice, kind, f"experiment {event['experiment']}", told, now)
 
 
-def _find(change: Change, route: Route | None, live: LiveRoute | None, last: int, now: int, found: _Found) -> None:
+def _find(
+    change: Change,
+    route: Route | None,
+    live: LiveRoute | None,
+    last: int,
+    luck: Callable[[int], bytes],
+    now: int,
+    found: _Found,
+) -> None:
     """Add what one change does; ``last`` is the number of the route's last experiment."""
     open_ = live.experiment if live else None
     revision = change.base + 1
@@ -132,7 +154,7 @@ def _find(change: Change, route: Route | None, live: LiveRoute | None, last: int
     if route is None:
         return
     if change.test == "opens":
-        one = _opened(route, last + 1, now)
+        one = _opened(route, last + 1, luck, now)
         found.opened.append(one)
         epoch = epoch_row(route, one.id, number=1, memory=1, revision=revision, now=now, shares=one.shares)
         found.epochs.append(epoch)
@@ -148,7 +170,7 @@ def _find(change: Change, route: Route | None, live: LiveRoute | None, last: int
             found.epochs.append(epoch_row(route, open_.id, number=number, memory=memory, revision=revision, now=now))
 
 
-def _opened(route: Route, number: int, now: int) -> Experiment:
+def _opened(route: Route, number: int, luck: Callable[[int], bytes], now: int) -> Experiment:
     start = route.plan.get("start")
     starts_at = round(datetime.fromisoformat(start).timestamp() * 1000) if start else None
     ramp = route.plan.get("ramp")
@@ -159,8 +181,8 @@ def _opened(route: Route, number: int, now: int) -> Experiment:
         name=route.test_name,
         unit=route.unit,
         status="scheduled" if starts_at is not None and starts_at > now else "running",
-        salt=secrets.token_bytes(16),
-        coverage_salt=secrets.token_bytes(16),
+        salt=luck(16),
+        coverage_salt=luck(16),
         epoch=1,
         memory=1,
         opened_at=now,

@@ -23,7 +23,7 @@ from gateway.storage.access import add_audit
 from gateway.storage.engine import Connection, Database
 from gateway.storage.experiments import (
     add_events,
-    add_ramp_step,
+    add_next_epoch,
     begin_scheduled,
     delete_experiment,
     epoch_row,
@@ -77,11 +77,15 @@ class Experiments:
         state: LiveState,
         publishing: Publishing,
         *,
-        blocked: Callable[[str], Awaitable[str | None]],
+        caveat: Callable[[str], Awaitable[str | None]],
+        judge: Mapping[str, Any] | None = None,
         wall: Callable[[], int],
     ) -> None:
-        """``blocked`` says why an experiment's verdict must not be acted on, None when it may be."""
-        self._blocked = blocked
+        """``caveat`` says why an experiment's winner should not be applied, None when nothing speaks against it;
+        ``judge`` who judges transcripts: its ``id``, ``model`` and ``questions``.
+        """
+        self._caveat = caveat
+        self._judge = judge
         self._database = database
         self._state = state
         self._publishing = publishing
@@ -181,13 +185,14 @@ class Experiments:
     async def apply(self, name: str, deed: Deed, *, winner: str | None, override: str | None = None) -> Row:
         """Make the winner Version A of its route, and take the test off it; stops the experiment if it is open.
 
-        Raises Conflict where the verdict is blocked, unless ``override`` is the experiment's id.
+        Raises Conflict where the verdict is blocked, or its metric a judge's word that nobody checked, unless
+        ``override`` is the experiment's id.
         """
         one = await self.find(name)
-        blocked = await self._blocked(name)
-        if blocked is not None and override != name:
+        caveat = await self._caveat(name)
+        if caveat is not None and override != name:
             raise Conflict(
-                f'the verdict of {name} is blocked: {blocked}; to apply it all the same, send override = "{name}"'
+                f'{name} is not fit to be applied: {caveat} To apply it all the same, send override = "{name}"'
             )
         winner = winner or one["winner"]
         if winner is None:
@@ -207,7 +212,7 @@ class Experiments:
         await self._publish(one["route"], body, deed)
         async with self._database.write() as connection:
             await self._note(
-                connection, name, "applied", deed, winner=winner, version=given["version"], overridden=blocked
+                connection, name, "applied", deed, winner=winner, version=given["version"], overridden=caveat
             )
         return await self.find(name)
 
@@ -248,6 +253,8 @@ class Experiments:
                         await connection.run_sync(add_notice, "experiment.started", subject, told, now)
                 await self._state.refresh()
             return
+        if await self._judge_is_new(one, now):
+            return
         evaluation = await judging(one["id"])
         reason = _reason_to_stop(one, evaluation, now)
         if reason is not None:
@@ -258,6 +265,22 @@ class Experiments:
                 await self.pause(one["id"], _by_itself(trouble))
             else:
                 await self._ramp(one, now)
+
+    async def _judge_is_new(self, one: Row, now: int) -> bool:
+        """Begin a new epoch where another judge is at work, or is asked something else; True when one began."""
+        newest = one["epochs"][-1]
+        before, after = newest["judge"], self._judge
+        if (before or {}).get("id") == (after or {}).get("id"):
+            return False
+        row = newest | {"number": newest["number"] + 1, "began_at": now, "judge": after}
+        async with self._database.write() as connection:
+            message = f"{one['id']} has another judge"
+            begun = await add_next_epoch(connection, self._database, row, route=one["route"], at=now, message=message)
+            if begun:
+                deed = _by_itself("who judges, or what is asked, was changed in the settings")
+                await self._note(connection, one["id"], "amended", deed, judge=after, judge_before=before)
+        await self._state.refresh()
+        return begun
 
     async def _ramp(self, one: Row, now: int) -> None:
         live = self._state.snapshot.routes.get(one["route"])
@@ -273,8 +296,10 @@ class Experiments:
             return
         number, memory, revision = newest["number"] + 1, newest["memory"], newest["revision"]
         row = epoch_row(route, one["id"], number=number, memory=memory, revision=revision, now=now, shares=shares)
+        row["judge"] = newest["judge"]
         async with self._database.write() as connection:
-            if await add_ramp_step(connection, self._database, row, route=route.name, at=now):
+            message = f"{one['id']} ramps on"
+            if await add_next_epoch(connection, self._database, row, route=route.name, at=now, message=message):
                 percent = ramp["percent"][step]
                 deed = _by_itself(f"the ramp goes on to {percent:g} % of {ramp['arm']}")
                 await self._note(connection, one["id"], "ramped", deed, shares=shares)
@@ -352,7 +377,17 @@ def _draft(route: Any, number: int) -> Row:
         "unit": route.unit,
         "status": "draft",
         "plan": dict(route.plan) or None,
-        "epochs": [{"number": 0, "began_at": None, "revision": None, "memory": 0, "arms": arms, "shares": None}],
+        "epochs": [
+            {
+                "number": 0,
+                "began_at": None,
+                "revision": None,
+                "memory": 0,
+                "arms": arms,
+                "shares": None,
+                "judge": None,
+            }
+        ],
         **blank,
     }
 

@@ -6,11 +6,13 @@ nothing: what is known does not depend on who looks, or how often.
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import NotFound
 from gateway.results.study import Study, study_of
+from gateway.routefile import build_versions
+from gateway.storage.analyses import Labelled, read_labels
 from gateway.storage.clusters import SumKey, Sums, read_sums
 from gateway.storage.engine import Connection, Database
 from gateway.storage.experiments import list_experiments
@@ -22,6 +24,7 @@ from gateway.storage.readings import (
     put_readings,
     read_readings,
 )
+from gateway.storage.revisions import live_of
 from gateway.storage.tallies import Cell, Count, read_tallies
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ async def judge(database: Database, experiment: str, now: int) -> "Evaluation":
 
 
 async def judge_again(database: Database, experiment: str, now: int) -> "Evaluation | None":
-    """Judge an experiment whose sums, epochs or status have changed since it was last judged; None for another."""
+    """Judge an experiment whose sums, labels, epochs or status have changed since it was; None for any other."""
     async with database.read() as connection:
         last = await last_evaluation(connection, experiment)
         if last is not None and last["mark"] == await mark_of(connection, experiment):
@@ -53,12 +56,13 @@ async def judge_again(database: Database, experiment: str, now: int) -> "Evaluat
     return await judge(database, experiment, now)
 
 
-async def why_blocked(database: Database, experiment: str) -> str | None:
-    """Why an experiment's numbers cannot be trusted, as it was last judged; None where they can."""
-    async with database.read() as connection:
-        last = await last_evaluation(connection, experiment)
-    verdict = last["body"]["verdict"] if last is not None else {}
-    return verdict["text"] if verdict.get("state") == "blocked" else None
+async def caveat(database: Database, experiment: str, now: int) -> str | None:
+    """Why an experiment's winner should not be applied, as it stands now: its labels may be newer than its calls."""
+    try:
+        async with database.read() as connection:
+            return (await look(connection, experiment, now))[0].caveat
+    except NotFound:
+        return None  # a draft has nothing to say yet
 
 
 async def look(connection: Connection, experiment: str, now: int) -> "tuple[Evaluation, dict[str, Any]]":
@@ -68,20 +72,33 @@ async def look(connection: Connection, experiment: str, now: int) -> "tuple[Eval
 
 Tallies = list[tuple[Cell, Count]]
 ClusterSums = list[tuple[SumKey, Sums]]
+Labels = list[Labelled]
 Memory = Mapping[tuple[str, str], Remembered]
 
 
-async def _told(connection: Connection, experiment: str) -> tuple[Study, Tallies, ClusterSums, Memory]:
+async def _told(connection: Connection, experiment: str) -> tuple[Study, Tallies, ClusterSums, Memory, Labels]:
     found = await list_experiments(connection, experiment)
     if not found:
         raise NotFound(f"there is no experiment {experiment}")
     tallies = await read_tallies(connection, experiment)
     clusters = await read_sums(connection, experiment)
-    return study_of(found[0]), tallies, clusters, await read_readings(connection, experiment)
+    study = study_of(found[0], await _given(connection, found[0]["epochs"]))
+    memory = await read_readings(connection, experiment)
+    return study, tallies, clusters, memory, await read_labels(connection, experiment)
+
+
+async def _given(connection: Connection, epochs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """What each version gives its agent, by the version's name; a judge's model is held against it."""
+    if not any(epoch["judge"] for epoch in epochs):
+        return {}
+    agents = {arm["version"].rpartition("@")[0] for epoch in epochs for arm in epoch["arms"]}
+    live = await live_of(connection, [("agent", name) for name in sorted(agents)])
+    versions = [one for (_, name), found in live.items() for one in build_versions(name, found.body or {})]
+    return {one.name: dict(one.target.parameters) for one in versions}
 
 
 def _evaluate(
-    study: Study, tallies: Tallies, clusters: ClusterSums, memory: Memory, now: int
+    study: Study, tallies: Tallies, clusters: ClusterSums, memory: Memory, labels: Labels, now: int
 ) -> "tuple[Evaluation, dict[str, Any]]":
     # numpy and scipy take half a second to load, which no call need wait for: this runs in a thread of its own.
     from gateway.results.comparing import Running
@@ -106,7 +123,7 @@ def _evaluate(
         )
         for key, one in clusters
     }
-    evaluation = evaluate(study, tallies, now=now, clusters=sums, running=running)
+    evaluation = evaluate(study, tallies, now=now, clusters=sums, running=running, labels=labels)
     return evaluation, as_json(evaluation)
 
 

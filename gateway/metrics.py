@@ -5,9 +5,10 @@ reading is never counted as a failure.
 
 Beside the metrics stand auxiliary counts, which are read together and never as metrics of their own:
 ``fields.intent=billing`` counts the calls whose field ``intent`` said so, ``duration_seconds#07`` those in a bin of
-lengths, ``duration_seconds.log`` has the mean of the logarithms, and ``calls_per_caller#3`` counts callers. A call
-with a text in a field adds 1 to ``fields.intent`` and 1 to one of its values, so a value's share in an arm is the
-quotient of two exact counts, however often the field is corrected.
+lengths, ``duration_seconds.log`` has the mean of the logarithms, ``calls_per_caller#3`` counts callers, and
+``judged:success@llm-0a1b2c3d`` the calls whose success that judge told. A call with a text in a field adds 1 to
+``fields.intent`` and 1 to one of its values, so a value's share in an arm is the quotient of two exact counts,
+however often the field is corrected.
 """
 
 import math
@@ -40,7 +41,7 @@ class Facts:
     """What is known of one call, from the carrier and from the agent's outcome; None is what nobody has told.
 
     ``answered_by`` is Twilio's AnsweredBy; ``taken_by_policy`` when a machine answered and the call was taken from
-    the agent for it.
+    the agent for it; ``judged`` names the judge of each metric of which the last word was a judge's.
     """
 
     ended: bool = False
@@ -54,6 +55,7 @@ class Facts:
     answered_by: str | None = None
     taken_by_policy: bool = False
     outcome: Mapping[str, Any] = field(default_factory=dict)
+    judged: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,6 +196,7 @@ FIELD_PREFIX = "fields."
 LENGTH_LOG = "duration_seconds.log"
 _LENGTH_BIN = "duration_seconds#"
 _CALLERS = "calls_per_caller#"
+JUDGED_PREFIX = "judged:"
 
 Kind = Literal["rate", "mean", "distribution"]
 
@@ -240,6 +243,9 @@ def read_measures(facts: Facts, *, mature: bool) -> dict[str, float]:
     if mature:
         for name, value in (facts.outcome.get("fields") or {}).items():
             _read_field(measures, FIELD_PREFIX + name, value)
+        for name, judge in facts.judged.items():
+            if name in measures:
+                measures[judged_by(name, judge)] = 1.0
     return measures
 
 
@@ -253,6 +259,24 @@ def _read_field(measures: dict[str, float], name: str, value: Any) -> None:
     elif isinstance(value, str) and 0 < len(value) <= CATEGORY_LENGTH:
         measures[name] = 1.0
         measures[f"{name}={value}"] = 1.0
+
+
+# --- whose word it is -------------------------------------------------------------------------------------
+
+
+def judged_by(metric: str, judge: str) -> str:
+    """The auxiliary count of calls of which a judge has told a metric."""
+    return f"{JUDGED_PREFIX}{metric}@{judge}"
+
+
+def judges_of(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """How many calls each judge has told of, by metric, from the counts of ``judged_by`` by name, others ignored."""
+    found: dict[str, dict[str, int]] = {}
+    for name, n in counts.items():
+        if name.startswith(JUDGED_PREFIX) and n:
+            metric, _, judge = name.removeprefix(JUDGED_PREFIX).rpartition("@")
+            found.setdefault(metric, {})[judge] = n
+    return found
 
 
 # --- the length of calls in bins ---------------------------------------------------------------------------

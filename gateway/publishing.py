@@ -5,11 +5,12 @@ row, provided that the live revisions are still the ones the author saw.
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.consequences import carry_out, fate
+from gateway.consequences import Conditions, carry_out, fate
 from gateway.drafts import (
     Author,
     Change,
@@ -24,8 +25,7 @@ from gateway.drafts import (
 )
 from gateway.errors import NotFound
 from gateway.livestate import LiveState
-from gateway.model import Route, Snapshot
-from gateway.registration import record_of
+from gateway.model import Snapshot
 from gateway.routefile import differences
 from gateway.storage.access import add_audit
 from gateway.storage.engine import Connection, Database
@@ -54,16 +54,15 @@ class Publishing:
         *,
         secret: Callable[[str], str],
         outcome_window: int,
-        judge: Callable[[], str | None] = lambda: None,
+        judge: Mapping[str, Any] | None = None,
+        luck: Callable[[int], bytes] = secrets.token_bytes,
         wall: Callable[[], int],
     ) -> None:
         """``secret`` gives the text of an environment variable that a target names, or raises LookupError.
 
-        ``outcome_window`` is how many seconds after its end a call's outcome is waited for; ``judge`` names who
-        judges transcripts, by a digest of how.
+        The others are the ``Conditions`` that experiments are opened under.
         """
-        self._outcome_window = outcome_window
-        self._judge = judge
+        self._conditions = Conditions(outcome_window=outcome_window, judge=judge, luck=luck)
         self._database = database
         self._state = state
         self._secret = secret
@@ -258,7 +257,13 @@ class Publishing:
         ]
         await add_revisions(connection, self._database, added)
         await carry_out(
-            connection, changed, draft, author, routes=self._state.snapshot.routes, record=self._record, now=now
+            connection,
+            changed,
+            draft,
+            author,
+            routes=self._state.snapshot.routes,
+            conditions=self._conditions,
+            now=now,
         )
         await add_audit(
             connection,
@@ -275,9 +280,6 @@ class Publishing:
                 ],
             },
         )
-
-    def _record(self, route: Route, cap_seconds: int | None) -> dict[str, Any]:
-        return record_of(route, cap_seconds=cap_seconds, outcome_window=self._outcome_window, judge=self._judge())
 
 
 def _action(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:

@@ -21,8 +21,8 @@ from gateway.drafts import Author, read_files, read_folders
 from gateway.errors import Invalid, Problem, Unavailable
 from gateway.experiments import Evaluation, Experiments
 from gateway.feed import Feed
-from gateway.judges import open_judge
-from gateway.judging import judge_again, why_blocked
+from gateway.judges import describe, open_judge
+from gateway.judging import caveat, judge_again
 from gateway.ladder import Voice
 from gateway.livestate import LiveState
 from gateway.log import Throttle
@@ -158,15 +158,16 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             holds=lambda: state.holds,
             wall=wall,
         )
+        judge = await stack.enter_async_context(open_judge(settings.analysis, wall=wall))
+        judge_told = describe(judge) if judge is not None else None
         publishing = Publishing(
             database,
             state,
             secret=os.environ.__getitem__,
             outcome_window=settings.experiments.outcome_window,
-            judge=lambda: judge.id if judge is not None else None,
+            judge=judge_told,
             wall=wall,
         )
-        judge = await stack.enter_async_context(open_judge(settings.analysis, wall=wall))
         machines = Machines(ledger=ledger, outbox=outbox, carrier=carrier, wall=wall)
 
         async def judging(name: str) -> Evaluation | None:
@@ -179,7 +180,12 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             state=state,
             publishing=publishing,
             experiments=Experiments(
-                database, state, publishing, blocked=lambda name: why_blocked(database, name), wall=wall
+                database,
+                state,
+                publishing,
+                caveat=lambda name: caveat(database, name, wall()),
+                judge=judge_told,
+                wall=wall,
             ),
             switchboard=Switchboard(
                 ledger=ledger,

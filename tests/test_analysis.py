@@ -34,7 +34,7 @@ class Canned:
     """A judge that says what it is told to say, and keeps what it was asked."""
 
     def __init__(self, *criteria: Criterion, **verdicts: Any) -> None:
-        self.id = "canned-00000000"
+        self.id, self.model = "canned-00000000", None
         self.criteria = criteria or (SUCCESS, FEELING, NUMBER)
         self.verdicts = {"solved": True, "mood": 0.5, "quality": 4.0, **verdicts}
         self.missing: str | None = None
@@ -121,6 +121,24 @@ async def test_verdicts_count_in_the_tallies_like_any_report(bench: Bench) -> No
     assert counted["success"] == 1
     assert counted["sentiment"] == 0.5
     assert counted["fields.quality"] == 4
+    await assert_tallies_are_the_rows(bench.database)
+
+
+async def test_whose_word_counts_is_counted_too(bench: Bench) -> None:
+    async def counted() -> dict[str, int]:
+        async with bench.database.read() as connection:
+            cells = await read_tallies(connection, "support-1")
+        return {cell.metric: count.n for cell, count in cells if cell.metric.startswith("judged:") and count.n}
+
+    judged = [f"judged:{metric}@canned-00000000" for metric in ("fields.quality", "sentiment", "success")]
+    process = bench.process(Canned())
+    await bench.call("CA1", {"transcript": SAID, "final": True})
+    assert await counted() == {}
+    await process.step()
+    assert await counted() == dict.fromkeys(judged, 1)
+    # What the agent tells afterwards is its own word, also where it says the same.
+    await bench.tell("CA1", {"success": True, "fields": {"quality": 1}})
+    assert await counted() == {judged[1]: 1}
     await assert_tallies_are_the_rows(bench.database)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -271,7 +272,7 @@ async def test_only_one_process_leads(lab: Lab) -> None:
         return None
 
     await lab.lead()
-    second = other(gateway.database, gateway.state, gateway.publishing, blocked=free, wall=gateway.wall)
+    second = other(gateway.database, gateway.state, gateway.publishing, caveat=free, wall=gateway.wall)
     await second.lead(never)
     lab.pass_time(60_000)
     with pytest.raises(AssertionError, match="support-1"):
@@ -282,7 +283,7 @@ async def test_a_blocked_verdict_is_applied_only_by_its_name(lab: Lab, monkeypat
     async def blocked(name: str) -> str | None:
         return "the split differs from the plan"
 
-    monkeypatch.setattr(lab.served.gateway.experiments, "_blocked", blocked)
+    monkeypatch.setattr(lab.served.gateway.experiments, "_caveat", blocked)
     await lab.do("start")
     await lab.do("stop", winner="b")
     refused = await lab.do("apply", override="yes")
@@ -338,3 +339,73 @@ async def test_a_start_and_a_stop_are_told_to_receivers(lab: Lab) -> None:
         ("experiment.started", "experiment support-1"),
         ("experiment.stopped", "experiment support-1"),
     }
+
+
+def asking(question: str, *, per_minute: int = 60) -> dict[str, str]:
+    """Settings of a gateway whose calls are judged by a model."""
+    model = {"base_url": "http://127.0.0.1:9/v1", "model": "judge-large", "requests_per_minute": per_minute}
+    criteria = [{"name": "solved", "question": question, "as": "success"}]
+    return {
+        "GATEWAY_ANALYSIS__JUDGE": "llm",
+        "GATEWAY_ANALYSIS__LLM": json.dumps(model),
+        "GATEWAY_ANALYSIS__CRITERIA": json.dumps(criteria),
+    }
+
+
+async def test_another_judge_begins_an_epoch_by_itself_and_is_an_amendment(tmp_path: Path, database_url: str) -> None:
+    write_files(tmp_path, AGENTS | {"routes/support.toml": TOML})
+    later = [0]
+
+    @asynccontextmanager
+    async def with_settings(**environ: str) -> AsyncIterator[Lab]:
+        later[0] += 60_000  # the lease of the process before has lapsed
+        settings = settings_for(tmp_path, database_url, **environ)
+        async with running(settings, wall=lambda: wall_clock() + later[0]) as served:
+            yield Lab(served=served, later=later)
+
+    async with with_settings(**asking("Was it solved?")) as lab:
+        primary = {"metric": "success", "better": "higher", "min_effect": 0.05}
+        await lab.plan(primary=primary)
+        one = (await lab.do("start")).body["experiment"]
+        await lab.lead()
+        (epoch,) = (await lab.show())["epochs"]
+        assert (epoch["judge"]["model"], epoch["judge"]["questions"]) == (
+            "judge-large",
+            {"success": "Was it solved?"},
+        )
+        assert epoch["judge"]["id"] == one["record"]["judge"]
+        results = (await lab.served.api("GET", "/experiments/support-1/results")).body
+        assert results["verdict"]["exploratory"] is False
+
+    # What changes no verdict changes no epoch.
+    async with with_settings(**asking("Was it solved?", per_minute=120)) as lab:
+        await lab.lead()
+        assert len((await lab.show())["epochs"]) == 1
+
+    async with with_settings(**asking("Is the caller content?")) as lab:
+        await lab.lead()
+        await lab.lead()
+        shown = await lab.show()
+        first, second = shown["epochs"]
+        assert second["judge"]["questions"] == {"success": "Is the caller content?"}
+        assert (second["arms"], second["memory"]) == (first["arms"], first["memory"])
+        (amended,) = (event for event in shown["events"] if event["kind"] == "amended")
+        assert (amended["author"], amended["detail"]["judge"]) == ("gateway", second["judge"])
+        assert amended["detail"]["judge_before"] == first["judge"]
+        assert {call["assignment"]["epoch"] for call in await lab.ring(5)} == {2}
+        results = (await lab.served.api("GET", "/experiments/support-1/results")).body
+        assert results["verdict"]["exploratory"] is True
+        told = next(one for one in results["health"] if one["number"] == 5)
+        assert (told["status"], "the judge was changed" in told["text"]) == ("warn", True)
+        # A change of weights beside it keeps the judge, and so does every step of a ramp.
+        found = await lab.served.api("GET", "/routes/support")
+        body = found.body["route"]["body"]
+        body["ab_test"]["split"] = {"a": 80, "b": 20}
+        await lab.served.api("PUT", "/routes/support", body, If_Match=found.headers["ETag"])
+        assert (await lab.show())["epochs"][-1]["judge"] == second["judge"]
+
+
+async def test_where_nobody_judges_no_epoch_has_a_judge(lab: Lab) -> None:
+    await lab.do("start")
+    await lab.lead()
+    assert [epoch["judge"] for epoch in (await lab.show())["epochs"]] == [None]

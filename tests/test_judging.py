@@ -6,18 +6,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from gateway.errors import NotFound
-from gateway.judging import judge, judge_again, look, why_blocked
+from gateway.judging import caveat, judge, judge_again, look
 from gateway.storage.engine import Database
+from gateway.storage.experiments import take_lease
 from gateway.storage.readings import (
     Remembered,
     changed,
     last_evaluation,
-    put_evaluation,
     put_readings,
     read_readings,
 )
+from gateway.storage.schema import tally
 from tests.conftest import Running, running, settings_for, write_files
 
 DAY = 86_400_000
@@ -46,6 +48,9 @@ async def test_a_broken_version_raises_the_alarm_over_http(served: Running) -> N
 
 async def test_what_was_judged_is_remembered_and_looking_changes_nothing(served: Running) -> None:
     database = served.gateway.database
+    async with database.write() as connection:
+        # However long the calls take, the gateway's own task judges nothing meanwhile.
+        await take_lease(connection, database, "experiments", owner="nobody", now=2**52, until=2**53)
     await feed(served, [(place % 2 == 0, place % 3 == 0) for place in range(60)])
     async with database.read() as connection:
         assert set(await changed(connection)) == {"support-1", "sales-1"}
@@ -57,7 +62,7 @@ async def test_what_was_judged_is_remembered_and_looking_changes_nothing(served:
         kept = await last_evaluation(connection, "support-1")
         memory = await read_readings(connection, "support-1")
     assert kept is not None
-    assert await why_blocked(database, "support-1") is None
+    assert await caveat(database, "support-1", served.gateway.wall()) is None
     assert kept["body"]["metrics"] == shown["metrics"]
     assert memory["b", "success"].p == evaluation.evidence.primary["b"].p
     assert await judge_again(database, "support-1", served.gateway.wall()) is None
@@ -67,12 +72,17 @@ async def test_what_was_judged_is_remembered_and_looking_changes_nothing(served:
     assert await judge_again(database, "support-1", served.gateway.wall()) is not None
 
 
-async def test_a_blocked_verdict_says_why_to_whoever_would_apply_it(database: Database) -> None:
-    body = {"verdict": {"state": "blocked", "text": "No verdict: the split differs from the plan."}}
-    async with database.write() as connection:
-        await put_evaluation(connection, database, "support-1", at=DAY, mark="1", body=body)
-    assert await why_blocked(database, "support-1") == "No verdict: the split differs from the plan."
-    assert await why_blocked(database, "sales-1") is None
+async def test_a_blocked_verdict_says_why_to_whoever_would_apply_it(served: Running) -> None:
+    gateway = served.gateway
+    async with gateway.database.write() as connection:
+        # Hundreds of calls that all fell to one arm: nobody would believe what is counted of them.
+        cell = ("support-1", 1, gateway.wall() // DAY, "", "a", "served", 900, 1.0, 0.0)
+        await connection.execute(sa.insert(tally).values(cell))
+    told = await caveat(gateway.database, "support-1", gateway.wall())
+    assert told is not None
+    assert told.startswith("No verdict: the split differs from the plan")
+    assert await caveat(gateway.database, "sales-1", gateway.wall()) is None
+    assert await caveat(gateway.database, "nothing-1", gateway.wall()) is None
 
 
 async def test_a_p_value_never_rises_whoever_writes_last(database: Database) -> None:

@@ -102,7 +102,7 @@ def apply(
     experiment: str,
     winner: Annotated[str | None, typer.Option(help="The arm; the winner that was chosen by default.")] = None,
     override: Annotated[
-        str | None, typer.Option(help="The experiment's id once more, where its verdict is blocked.")
+        str | None, typer.Option(help="The experiment's id once more, where something speaks against it.")
     ] = None,
     reason: Why = "",
 ) -> None:

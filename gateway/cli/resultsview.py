@@ -26,6 +26,11 @@ def print_results(answer: Mapping[str, Any], record: Mapping[str, Any] | None) -
     out.print(Text(f"{found.quiet} checks found nothing", style="dim"))
     out.print(_arms(answer))
     out.print(_metrics(found, [arm["arm"] for arm in answer["arms"]]))
+    if found.audits:
+        table = Table("judged metric", "held against the labels of people")
+        for title, text in found.audits:
+            table.add_row(escape(title), escape(text))
+        out.print(table)
     for distribution in found.distributions:
         table = Table("value", *distribution.counts, title=escape(distribution.title), title_justify="left")
         for portion in distribution.portions:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 
@@ -10,7 +11,13 @@ from gateway.judges.local import LocalJudge
 from gateway.judges.verdict import Judge, Judgement, Transcript, Verdict
 from gateway.settings import Analysis
 
-__all__ = ["Judge", "Judgement", "Transcript", "Verdict", "open_judge"]
+__all__ = ["Judge", "Judgement", "Transcript", "Verdict", "describe", "open_judge"]
+
+
+def describe(judge: Judge) -> dict[str, Any]:
+    """Who judges, for the record: the id, which stands for all that could change a verdict, model and questions."""
+    questions = {one.told_as: one.question for one in judge.criteria}
+    return {"id": judge.id, "model": judge.model, "questions": questions}
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What people may say of a call when they check a judge. Pure."""
+"""What people may say of a call when they check a judge, and how many calls they should hear. Pure."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,18 @@ from gateway.settings import Criterion
 SUCCESS = Criterion.model_validate({"name": "success", "question": "Did the call succeed?", "as": "success"})
 
 
+NEEDED, SUGGESTED = 50, 200
+"""Labelled calls of each arm: what the audit of a judge takes at least, and what makes it a good one."""
+
+
+def questions(criteria: Sequence[Criterion]) -> dict[str, Criterion]:
+    """What people are asked, by what it tells: success, sentiment and every criterion, in the judge's own words."""
+    return {one.told_as: one for one in (SUCCESS, SENTIMENT, *criteria)}
+
+
 def refused_label(criterion: str, value: object, criteria: Sequence[Criterion]) -> Problem | None:
     """Why a label cannot be taken, or None: it names a measure or a criterion, and its value is of that kind."""
-    known = {one.told_as: one for one in (SUCCESS, SENTIMENT, *criteria)}
+    known = questions(criteria)
     if criterion not in known:
         return Problem(
             place="body",

@@ -41,6 +41,7 @@ class LlmJudge:
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.criteria = criteria
+        self.model = settings.model
         asked = [one.model_dump(by_alias=True, mode="json") for one in criteria]
         self.id = "llm-" + short_digest(PROMPT, settings.base_url, settings.model, settings.options, asked)
         self._settings = settings

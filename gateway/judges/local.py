@@ -26,6 +26,7 @@ class LocalJudge:
     """Reads the caller's sentiment with VADER (Hutto and Gilbert, ICWSM 2014), which brings its own lexicon."""
 
     criteria = (SENTIMENT,)
+    model = None
 
     def __init__(self) -> None:
         self.id = "local-" + short_digest("VADER", version("vaderSentiment"), _MOST_WORDS, sorted(_OUR_SIDE))

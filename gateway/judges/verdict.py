@@ -42,10 +42,16 @@ class Judgement:
 
 
 class Judge(Protocol):
-    """Finds verdicts in a transcript. ``id`` changes with everything that could change a verdict."""
+    """Finds verdicts in a transcript. ``id`` changes with everything that could change a verdict.
+
+    ``model`` names the language model that judges, if one does.
+    """
 
     @property
     def id(self) -> str: ...
+
+    @property
+    def model(self) -> str | None: ...
 
     @property
     def criteria(self) -> Sequence[Criterion]: ...

@@ -8,7 +8,7 @@ no calls.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from gateway.metrics import METRICS, is_auxiliary, kind_told
+from gateway.metrics import JUDGED_PREFIX, METRICS, is_auxiliary, judges_of, kind_told
 from gateway.results.study import CONTROL, Kind
 from gateway.stats.moments import Moments, Rate
 from gateway.storage.tallies import Cell, Count
@@ -91,6 +91,11 @@ class Cells:
     def counts(self, arm: str) -> dict[str, int]:
         """How often each thing was counted in an arm, by its full name."""
         return {name: self.total(name, arm).n for stratum, name in self._cells if not stratum}
+
+    def judges(self, arm: str, *, epoch: int | None = None) -> dict[str, dict[str, int]]:
+        """How many calls of an arm (of one epoch) each judge has told of, by metric."""
+        names = [name for _, name in self._cells if name.startswith(JUDGED_PREFIX)]
+        return judges_of({name: self.total(name, arm, epoch=epoch).n for name in names})
 
     def kind(self, metric: str) -> Kind:
         """Whether a metric is a rate or a mean; a field of an outcome is what its values were."""

@@ -1,15 +1,17 @@
 """The evaluation of an experiment: from its sums and what is remembered, to readings, findings and a verdict."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.results.cells import Cells
 from gateway.results.comparing import ClusterSums, Running
 from gateway.results.evidence import Evidence
+from gateway.results.finding import Finding
 from gateway.results.gathering import gather
-from gateway.results.rules import Finding, examine
+from gateway.results.rules import examine
 from gateway.results.study import Study
 from gateway.results.verdict import Verdict, arm_verdict, verdict
+from gateway.storage.analyses import Labelled
 from gateway.storage.tallies import Cell, Count
 
 
@@ -29,6 +31,14 @@ class Evaluation:
     def blocked(self) -> bool:
         """Whether the numbers cannot be trusted, so that no winner may be applied."""
         return any(one.level == "BLOCK" for one in self.findings)
+
+    @property
+    def caveat(self) -> str | None:
+        """Why a winner may be applied only by whoever insists on it; None where nothing speaks against it."""
+        if self.verdict.state == "blocked":
+            return self.verdict.text
+        audit = self.evidence.audits.get(self.evidence.study.plan.primary)
+        return f"{audit.lacking}." if audit is not None and audit.state == "unaudited" else None
 
     @property
     def harm(self) -> bool:
@@ -63,9 +73,10 @@ def evaluate(
     now: int,
     clusters: ClusterSums | None = None,
     running: Mapping[tuple[str, str], Running] | None = None,
+    labels: Sequence[Labelled] = (),
 ) -> Evaluation:
     """Evaluate an experiment at ``now`` (Unix milliseconds)."""
-    evidence = gather(study, Cells(tallies), clusters or {}, running or {}, now=now)
+    evidence = gather(study, Cells(tallies), clusters or {}, running or {}, labels, now=now)
     findings = examine(evidence)
     return Evaluation(
         evidence=evidence,

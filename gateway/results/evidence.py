@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.metrics import Callers
+from gateway.results.auditing import Audit
 from gateway.results.comparing import Comparison
 from gateway.results.study import CONTROL, MILLISECONDS_PER_DAY, Study
 from gateway.stats.effect import Effect, Interval
@@ -117,11 +118,21 @@ class FixedTest:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Judges:
+    """Who told a metric in an epoch: for each arm how many calls each judge did, by its id."""
+
+    epoch: int
+    metric: str
+    counts: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
     """Everything that was found out about an experiment at ``now`` (Unix milliseconds).
 
     ``comparisons`` are by metric and arm; ``harms`` names (arm, metric) whose exact evidence reached the alarm;
-    ``missing_log_e``, ``hours_log_e`` and ``split_log_e`` are None where they were not counted.
+    ``missing_log_e``, ``hours_log_e`` and ``split_log_e`` are None where they were not counted. ``audits`` are by
+    judged metric; ``labelled`` counts the calls of each arm that people have labelled.
     """
 
     study: Study
@@ -144,6 +155,9 @@ class Evidence:
     design_effects: Mapping[str, float]
     callers: Mapping[str, Callers]
     fixed: Mapping[tuple[str, str], FixedTest]
+    audits: Mapping[str, Audit]
+    labelled: Mapping[str, int]
+    judges: tuple[Judges, ...]
 
     @property
     def primary(self) -> Mapping[str, Comparison]:

@@ -50,7 +50,7 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """A metric: its readings by arm, and each arm against the control."""
+    """A metric: its readings by arm, and each arm against the control; ``audit`` is what labels say of its judge."""
 
     name: str
     title: str
@@ -58,6 +58,7 @@ class Line:
     better: str | None
     readings: tuple[Reading, ...]
     effects: tuple[Compared, ...]
+    audit: str = ""
 
     def reading(self, arm: str) -> Reading | None:
         """The reading of an arm, None where there is none."""
@@ -74,12 +75,13 @@ class Portion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distribution:
-    """How often each value was told, the commonest first."""
+    """How often each value was told, the commonest first; ``audit`` as a line has it."""
 
     name: str
     title: str
     counts: Mapping[str, int]
     portions: tuple[Portion, ...]
+    audit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +147,13 @@ class Figures:
     days: tuple[tuple[str, int], ...]
 
     @property
+    def audits(self) -> tuple[tuple[str, str], ...]:
+        """Of each judged metric its title and what the labels of people say."""
+        told = [(one.title, one.audit) for one in self.lines]
+        told += [(one.title, one.audit) for one in self.distributions]
+        return tuple((title, audit) for title, audit in told if audit)
+
+    @property
     def primary(self) -> Line | None:
         """The metric that the verdict is about."""
         return next((one for one in self.lines if one.role == "primary"), None)
@@ -206,7 +215,26 @@ def _line(metric: Mapping[str, Any], primary: Mapping[str, Any], margin: float |
             Reading(arm=arm, n=one["n"], text=reading(one["mean"], kind)) for arm, one in metric["arms"].items()
         ),
         effects=tuple(_compared(metric, arm, one, kind, limits) for arm, one in metric["effects"].items()),
+        audit=_audit(metric["audit"], kind),
     )
+
+
+_TRUST = {"unaudited": "a judge's word, unaudited", "distrusted": "a judge not to be trusted", "trusted": "audited"}
+
+
+def _audit(audit: Mapping[str, Any] | None, kind: Kind) -> str:
+    """What the labels say of a judged metric; nothing of one that no judge told."""
+    if audit is None:
+        return ""
+    counts = ", ".join(f"{arm.upper()} {one['labels']}" for arm, one in audit["arms"].items())
+    agreement = "" if audit["agreement"] is None else f", {audit['measure']} {audit['agreement']:.2f}"
+    corrected = [
+        f"{arm.upper()} {difference(one['difference'], kind)} ({_interval(one['low'], one['high'], kind)}, one look)"
+        for arm, one in audit["effects"].items()
+        if one["difference"] is not None
+    ]
+    told = f"; corrected by the labels: {'; '.join(corrected)}" if corrected else ""
+    return f"{_TRUST[audit['state']]}: labels {counts}{agreement}{told}"
 
 
 def _compared(
@@ -256,7 +284,9 @@ def _interval(low: float | None, high: float | None, kind: Kind) -> str:
 def _meaning(metric: Mapping[str, Any], effect: Mapping[str, Any]) -> tuple[str, str]:
     """(in words, tone) of an effect: what the interval says, and of a guardrail how it stands."""
     low, high, role = effect["low"], effect["high"], metric["role"]
-    guardrail = effect["guardrail"]
+    guardrail, audit = effect["guardrail"], metric["audit"]
+    if audit is not None and audit["state"] == "distrusted":
+        return "the judge is not trusted", "bad"
     if role == "guardrail" and guardrail:
         words = {"pass": "stays in its margin", "fail": "beyond its margin", "harm": "does harm"}
         return words.get(guardrail, "not known yet"), {"pass": "good", "fail": "bad", "harm": "bad"}.get(
@@ -281,7 +311,13 @@ def _distribution(metric: Mapping[str, Any]) -> Distribution:
     portions = [Portion(value=value, shares=told) for value, told in shares.items()]
     portions.sort(key=lambda one: (-max(one.shares.values()), one.value))
     counts = {arm: one["n"] for arm, one in metric["arms"].items()}
-    return Distribution(name=metric["name"], title=metric["title"], counts=counts, portions=tuple(portions))
+    return Distribution(
+        name=metric["name"],
+        title=metric["title"],
+        counts=counts,
+        portions=tuple(portions),
+        audit=_audit(metric["audit"], "mean"),
+    )
 
 
 def _course(arm: str, days: Sequence[Mapping[str, Any]], kind: Kind, primary: Mapping[str, Any]) -> Course:

@@ -1,12 +1,13 @@
 """Gathers the evidence of an experiment from its sums: one step for each thing that is asked of them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from gateway.metrics import median_length, spread_of_callers
+from gateway.results.auditing import audits_of, labelled_calls
 from gateway.results.cells import HOUR, KNOWN, SERVED, Cells, Pair, Place
 from gateway.results.comparing import ClusterSums, Comparison, Running, cluster_pairs, compare, noted, together
-from gateway.results.evidence import ArmReading, Day, Evidence, FixedTest, Reading, Split
+from gateway.results.evidence import ArmReading, Day, Evidence, FixedTest, Judges, Reading, Split
 from gateway.results.segments import strata_of
 from gateway.results.study import CONTROL, Study
 from gateway.stats.bins import geometric_mean
@@ -24,6 +25,7 @@ from gateway.stats.sequential import confidence_sequence, log_evidence, tuning
 from gateway.stats.significance import two_sided_normal
 from gateway.stats.srm import chi_squared_srm, sequential_srm
 from gateway.stats.tables import SMALL, chi_squared, expected_counts
+from gateway.storage.analyses import Labelled
 
 
 def gather(
@@ -31,14 +33,19 @@ def gather(
     cells: Cells,
     clusters: ClusterSums,
     running: Mapping[tuple[str, str], Running],
+    labels: Sequence[Labelled],
     *,
     now: int,
 ) -> Evidence:
-    """Everything that can be read of the sums; ``running`` is by (arm, metric)."""
+    """Everything that can be read of the sums and labels; ``running`` is by (arm, metric)."""
     comparisons = _comparisons(study, cells, clusters, running, now=now)
+    audits = audits_of(study, cells, comparisons, labels)
+    doubtful = {metric for metric, one in audits.items() if one.state == "distrusted"}
     splits = _splits(study, cells, clusters)
-    guarded = {
-        (one.metric, arm): _guardrail(study, comparisons[one.metric][arm], one.margin)
+    guarded: dict[tuple[str, str], GuardrailState] = {
+        (one.metric, arm): "inconclusive"
+        if one.metric in doubtful
+        else _guardrail(study, comparisons[one.metric][arm], one.margin)
         for one in study.plan.guardrails
         for arm in study.rivals
     }
@@ -55,7 +62,7 @@ def gather(
         arms={arm: _arm(study, cells, clusters, arm) for arm in sorted({*study.arms, *cells.arms()})},
         comparisons=comparisons,
         guardrails=guarded,
-        discoveries=_discoveries(study, comparisons),
+        discoveries=tuple(one for one in _discoveries(study, comparisons) if one[0] not in doubtful),
         harms=_harms(study, cells, comparisons),
         splits=tuple(splits),
         split_log_e=sum(one.log_e for one in splits) if splits else None,
@@ -70,6 +77,9 @@ def gather(
         design_effects=_design_effects(study, cells, clusters),
         callers={arm: one for arm in study.arms if (one := spread_of_callers(cells.counts(arm))) is not None},
         fixed=_fixed_tests(study, cells, comparisons) if study.ended else {},
+        audits=audits,
+        labelled=labelled_calls(study, labels),
+        judges=tuple(_judges(study, cells)),
     )
 
 
@@ -258,6 +268,14 @@ def _hours_at_the_end(study: Study, cells: Cells) -> float | None:
         return None
     test = chi_squared(table)
     return test.p if test else None
+
+
+def _judges(study: Study, cells: Cells) -> Iterator[Judges]:
+    for epoch in study.epochs:
+        told = {arm: cells.judges(arm, epoch=epoch.number) for arm in study.arms}
+        for metric in sorted({metric for metrics in told.values() for metric in metrics}):
+            counts = {arm: metrics[metric] for arm, metrics in told.items() if metric in metrics}
+            yield Judges(epoch=epoch.number, metric=metric, counts=counts)
 
 
 # -- the primary metric, looked at from other sides --------------------------------------------------------------

@@ -4,20 +4,16 @@ A rule reads the evidence and tells what it found; it finds nothing where its nu
 thresholds are those of docs/reference/results.md, which tells of every rule.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
-
+from gateway.results import judgerules
 from gateway.results.comparing import Comparison
 from gateway.results.evidence import Evidence
+from gateway.results.finding import Finding, Found, Level, Rule, winners
 from gateway.results.study import CONTROL, told_by_agent
 from gateway.results.wording import amount, between, listed, noun, said, signed
 from gateway.stats.effect import Interval
 from gateway.stats.novelty import FROM_DAY, THRESHOLD
 from gateway.stats.srm import ALARM
 from gateway.stats.strata import simpson
-
-Level = Literal["BLOCK", "WARN", "ALARM", "INFO"]
 
 MISSING_SHARE = 0.10
 PENDING_SHARE, PENDING_GAP = 0.20, 0.05
@@ -35,40 +31,6 @@ HOURS_P = 0.001
 WEEKS_AHEAD_DAYS = 28
 TRAFFIC_DAYS = 3  # of calls, before the traffic is projected
 _WATCHED = ("duration_seconds", "transfer_requested", "transferred", "hung_up_early")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """What a rule found: its number and name, how grave it is, and the sentence."""
-
-    number: int
-    check: str
-    level: Level
-    text: str
-
-
-Found = Iterator[str | tuple[Level, str]]
-Trigger = Callable[[Evidence], Found]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
-    """``find`` yields a sentence for each thing found, or a level of its own with it."""
-
-    number: int
-    check: str
-    level: Level
-    find: Trigger
-
-    def findings(self, evidence: Evidence) -> list[Finding]:
-        """What it finds."""
-        told = [one if isinstance(one, tuple) else (self.level, one) for one in self.find(evidence)]
-        return [Finding(number=self.number, check=self.check, level=level, text=text) for level, text in told]
-
-
-def winners(e: Evidence) -> list[Comparison]:
-    """The arms that are surely better than the control on the primary metric."""
-    return [one for one in e.primary.values() if one.certain and one.gain > 0]
 
 
 # -- can the numbers be trusted at all ---------------------------------------------------------------------------
@@ -118,7 +80,9 @@ def _changed(e: Evidence) -> Found:
     if e.study.changed_arms:
         names = listed([arm.upper() for arm in e.study.changed_arms])
         yield f"what {names} runs was changed while calls came in: a new epoch began and the verdict is exploratory"
-    if e.study.amended:
+    if e.study.judge_changed:
+        yield "the judge was changed while calls came in: a new epoch began and the verdict is exploratory"
+    elif e.study.amended:
         yield "the plan was edited after the first call: the verdict is exploratory"
 
 
@@ -337,10 +301,6 @@ def _traffic(e: Evidence) -> Found:
         yield f"too few calls: in four weeks only effects of about {amount(effect, kind)} can be seen; plan for those"
 
 
-def _silent(e: Evidence) -> Found:
-    yield from ()
-
-
 RULES: tuple[Rule, ...] = (
     Rule(number=1, check="sample_ratio", level="BLOCK", find=_srm),
     Rule(number=2, check="collecting", level="INFO", find=_collecting),
@@ -357,10 +317,10 @@ RULES: tuple[Rule, ...] = (
     Rule(number=13, check="too_good", level="WARN", find=_too_good),
     Rule(number=14, check="gaming", level="WARN", find=_gaming),
     Rule(number=15, check="guardrails", level="WARN", find=_guardrails),
-    Rule(number=16, check="judge_family", level="WARN", find=_silent),
-    Rule(number=17, check="judge_unaudited", level="INFO", find=_silent),
-    Rule(number=18, check="judge_disagrees", level="BLOCK", find=_silent),
-    Rule(number=19, check="audit_labels", level="INFO", find=_silent),
+    Rule(number=16, check="judge_family", level="WARN", find=judgerules.judge_family),
+    Rule(number=17, check="judge_unaudited", level="INFO", find=judgerules.unaudited),
+    Rule(number=18, check="judge_disagrees", level="BLOCK", find=judgerules.judge_disagrees),
+    Rule(number=19, check="audit_labels", level="INFO", find=judgerules.labels),
     Rule(number=20, check="maturing", level="INFO", find=_maturing),
     Rule(number=21, check="pending", level="WARN", find=_pending),
     Rule(number=22, check="repeat_callers", level="INFO", find=_repeats),
@@ -371,14 +331,6 @@ RULES: tuple[Rule, ...] = (
     Rule(number=27, check="drifted", level="WARN", find=_drifted),
     Rule(number=28, check="traffic", level="WARN", find=_traffic),
 )
-
-AWAITED: Mapping[int, str] = {
-    16: "the family of the judge's model and of the versions' models",
-    17: "the number of calls that people have labelled, per arm",
-    18: "the labels of people beside the judge's",
-    19: "the draw of calls for labelling",
-}
-"""The rules that stay silent because nobody counts their numbers yet, and what they wait for."""
 
 
 def examine(evidence: Evidence) -> list[Finding]:

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from gateway.results.auditing import Audit
 from gateway.results.comparing import Comparison
 from gateway.results.evaluating import Evaluation
 from gateway.results.evidence import ArmReading, Day, Evidence, FixedTest, Split, Stratum
-from gateway.results.rules import AWAITED, RULES
+from gateway.results.rules import RULES
 from gateway.results.study import CONTROL
 from gateway.results.wording import noun
-from gateway.stats.effect import Effect, Interval
+from gateway.stats.effect import Effect, Interval, wald_interval
 from gateway.stats.srm import ALARM
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -42,6 +43,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
             "text": verdict.text,
             "arm": verdict.arm,
             "exploratory": verdict.exploratory,
+            "caveat": evaluation.caveat,
             "arms": {arm: {"state": one.state, "text": one.text} for arm, one in evaluation.arms.items()},
         },
     }
@@ -83,7 +85,32 @@ def _metric(evidence: Evidence, metric: str) -> dict[str, Any]:
             if (reading := arm.readings.get(metric)) is not None
         },
         "effects": {arm: _effect(evidence, one) for arm, one in comparisons.items()},
+        "audit": _audit(evidence.audits.get(metric)),
     }
+
+
+def _audit(one: Audit | None) -> dict[str, Any] | None:
+    if one is None:
+        return None
+    return {
+        "state": one.state,
+        "measure": one.measure,
+        "agreement": one.agreement,
+        "arms": {
+            arm: {"labels": n, "gap": one.gaps.get(arm), "corrected_mean": one.means.get(arm)}
+            for arm, n in one.labels.items()
+        },
+        "effects": {
+            arm: {"z": one.leans.get(arm), "difference": _value(one.corrected.get(arm)), **_one_look(one, arm)}
+            for arm in one.labels
+            if arm != CONTROL
+        },
+    }
+
+
+def _one_look(audit: Audit, arm: str) -> dict[str, float | None]:
+    effect = audit.corrected.get(arm)
+    return _bounds(wald_interval(effect) if effect is not None else None)
 
 
 def _effect(evidence: Evidence, one: Comparison) -> dict[str, Any]:
@@ -132,6 +159,7 @@ def _distribution(evidence: Evidence, metric: str) -> dict[str, Any]:
         "arms": arms,
         "effects": {},
         "at_the_end": _test(evidence.fixed.get((metric, ""))),
+        "audit": _audit(evidence.audits.get(metric)),
     }
 
 
@@ -143,7 +171,7 @@ def _health(evaluation: Evaluation) -> list[dict[str, Any]]:
         told += [
             {"check": one.check, "number": one.number, "status": one.level.lower(), "text": one.text} for one in found
         ]
-        if not found and rule.number not in AWAITED:
+        if not found:
             told.append({"check": rule.check, "number": rule.number, "status": "ok", "text": ""})
     return told
 

@@ -1,7 +1,7 @@
 """What a comparison must know of its experiment: the frozen plan, the epochs with their shares, and its status."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gateway.metrics import FIELD_PREFIX, METRICS
@@ -44,7 +44,6 @@ class Plan:
     size: int = _PLANNED
     most: int | None = _MOST
     min_days: int = _MIN_DAYS
-    judge: Mapping[str, Any] | None = None
     planned: bool = False
 
     def role(self, metric: str) -> Literal["primary", "guardrail", "secondary", "monitor"]:
@@ -64,13 +63,29 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class JudgeTold:
+    """Who judged transcripts: an id that changes with everything that could change a verdict, the model if it is one,
+    and the questions by what they tell.
+    """
+
+    id: str
+    model: str | None = None
+    questions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Epoch:
-    """A stretch with unchanged shares and versions; ``served`` is what each arm names, version and parameters."""
+    """A stretch with unchanged shares, versions and judge; ``served`` is what each arm names, version and parameters.
+
+    ``models`` has the models that the arms say they run, by arm; most say nothing.
+    """
 
     number: int
     began_at: int
     shares: Mapping[str, float]
     served: Mapping[str, tuple[str, str]]
+    judge: JudgeTold | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +132,12 @@ class Study:
     @property
     def exploratory(self) -> bool:
         """Whether there was no plan, or it did not hold."""
-        return not self.plan.planned or self.amended or bool(self.changed_arms)
+        return not self.plan.planned or self.amended or bool(self.changed_arms) or self.judge_changed
+
+    @property
+    def judge_changed(self) -> bool:
+        """Whether the judge, or what it is asked, changed while calls came in."""
+        return len({epoch.judge.id if epoch.judge else None for epoch in self.epochs}) > 1
 
     @property
     def changed_arms(self) -> tuple[str, ...]:
@@ -167,13 +187,12 @@ def read_plan(told: Mapping[str, Any] | None) -> Plan:
         size=told.get("n_planned") or _PLANNED,
         most=told.get("n_max", _MOST),
         min_days=told.get("min_days") or _MIN_DAYS,
-        judge=told.get("judge"),
         planned=bool(told.get("planned", primary)),
     )
 
 
-def study_of(row: Mapping[str, Any]) -> Study:
-    """An experiment's row with its ``epochs``, as storage lists it."""
+def study_of(row: Mapping[str, Any], given: Mapping[str, Mapping[str, str]] | None = None) -> Study:
+    """An experiment's row with its ``epochs``, as storage lists it; ``given`` has what versions give their agents."""
     return Study(
         id=row["id"],
         unit=row["unit"],
@@ -182,15 +201,24 @@ def study_of(row: Mapping[str, Any]) -> Study:
         closed_at=row.get("closed_at"),
         amended=bool(row.get("amended")),
         plan=read_plan(row.get("record") or row.get("plan")),
-        epochs=tuple(_epoch(one) for one in row["epochs"]),
+        epochs=tuple(_epoch(one, given or {}) for one in row["epochs"]),
     )
 
 
-def _epoch(row: Mapping[str, Any]) -> Epoch:
+def _epoch(row: Mapping[str, Any], given: Mapping[str, Mapping[str, str]]) -> Epoch:
     arms: Sequence[Mapping[str, Any]] = row["arms"]
+    judge = row.get("judge")
+    models = {one["arm"]: _model({**given.get(one["version"], {}), **(one.get("parameters") or {})}) for one in arms}
     return Epoch(
         number=row["number"],
         began_at=row["began_at"],
         shares={arm["arm"]: arm["share"] for arm in arms},
         served={arm["arm"]: (arm["version"], repr(sorted((arm.get("parameters") or {}).items()))) for arm in arms},
+        judge=JudgeTold(id=judge["id"], model=judge["model"], questions=judge["questions"]) if judge else None,
+        models={arm: model for arm, model in models.items() if model},
     )
+
+
+def _model(parameters: Mapping[str, str]) -> str | None:
+    """The model that an agent is told to run: the parameter ``model``, or one that ends so (``llm.model``)."""
+    return next((text for name, text in parameters.items() if name.rpartition(".")[2].lower() == "model"), None)

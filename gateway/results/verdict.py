@@ -6,7 +6,8 @@ from typing import Literal
 
 from gateway.results.comparing import Comparison
 from gateway.results.evidence import Evidence
-from gateway.results.rules import Finding, is_equivalent, is_spent
+from gateway.results.finding import Finding
+from gateway.results.rules import is_equivalent, is_spent
 from gateway.results.wording import amount, listed, noun, said
 
 State = Literal[

@@ -1,7 +1,7 @@
 """How far a judge can be trusted: agreement with people, bias between arms, and estimates corrected by labels.
 
-A *gap* is (person - judge) over the labelled calls of an arm. Whether the judge leans to one arm is
-`effect.unpooled_difference` of the two gaps: biased when |z| > 1.96.
+A *gap* is (person - judge) over the labelled calls of an arm. Whether the judge leans to one arm is the difference of
+the two gaps: biased when |z| > 1.96.
 """
 
 import math
@@ -30,6 +30,21 @@ def cohen_kappa(table: npt.ArrayLike) -> float:
     return float((seen - chance) / (1 - chance)) if chance < 1 else math.nan
 
 
+def concordance(judged: npt.ArrayLike, people: npt.ArrayLike) -> float:
+    """How far two raters give the same numbers: 1 is equality, 0 is chance; nan when nobody's numbers vary.
+
+    2 cov / (var + var + (difference of the means)^2), all with divisor n: Cohen's kappa with squared weights, and of
+    yes and no Cohen's kappa itself. Source: Lin 1989, equation 5. Raises ValueError unless there are as many of both.
+    """
+    x, y = np.asarray(judged, dtype=float), np.asarray(people, dtype=float)
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError(f"{x.shape} verdicts and {y.shape} labels are no pairs")
+    if not x.size:
+        return math.nan
+    apart = float(np.mean((x - x.mean()) ** 2) + np.mean((y - y.mean()) ** 2) + (x.mean() - y.mean()) ** 2)
+    return float(2 * np.mean((x - x.mean()) * (y - y.mean()))) / apart if apart > 0 else math.nan
+
+
 def corrected_mean(judged: Sample, gap: Sample) -> tuple[float, float]:
     """(estimate, its variance) of an arm: mean(judge, unlabelled) + mean(person - judge, labelled).
 
@@ -41,10 +56,10 @@ def corrected_mean(judged: Sample, gap: Sample) -> tuple[float, float]:
     return judged.mean + gap.mean, judged.variance / judged.n + gap.variance / gap.n
 
 
-def corrected_difference(judged_a: Sample, gap_a: Sample, judged_b: Sample, gap_b: Sample) -> Effect | None:
-    """B minus A of the corrected means, for one look (`effect.wald_interval`); None when it cannot be computed."""
-    (mean_a, variance_a), (mean_b, variance_b) = corrected_mean(judged_a, gap_a), corrected_mean(judged_b, gap_b)
-    if not variance_a + variance_b > 0:
-        return None
-    n = judged_a.n + gap_a.n + judged_b.n + gap_b.n
-    return Effect(value=mean_b - mean_a, variance=variance_a + variance_b, n=n)
+def corrected_difference(judged: Effect, gap: Effect) -> Effect:
+    """B minus A of the corrected means, for one look (`effect.wald_interval`).
+
+    ``judged`` is the effect by the judge's word on the unlabelled calls, ``gap`` the difference of the gaps. They
+    rest on different calls, so their variances add up; both may be stratified.
+    """
+    return Effect(value=judged.value + gap.value, variance=judged.variance + gap.variance, n=judged.n + gap.n)

@@ -91,6 +91,15 @@ class Moments:
             m2=self.m2 + other.m2 + gap * gap * self.n * other.n / n,
         )
 
+    def __sub__(self, other: "Moments") -> "Moments":
+        """Without others that are part of it (Chan's formula, turned round); nothing is left of a smaller one."""
+        n = self.n - other.n
+        if n <= 0 or not other.n:
+            return Moments() if n <= 0 else self
+        mean = (self.n * self.mean - other.n * other.mean) / n
+        m2 = self.m2 - other.m2 - (other.mean - mean) ** 2 * n * other.n / self.n
+        return Moments(n=n, mean=mean, m2=max(0.0, m2))
+
     def as_rate(self) -> Rate:
         """The same cell as a rate, when every value was 0 or 1."""
         return Rate(n=self.n, successes=round(self.n * self.mean) if self.n else 0)

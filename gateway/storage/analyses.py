@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -135,8 +135,34 @@ async def analysis_of(connection: AsyncConnection, name: str) -> dict[str, Any] 
     return dict(row._mapping) if row else None
 
 
+class Labelled(NamedTuple):
+    """What a person said of an analysed call, and what counts of that call: metric -> value."""
+
+    call: str
+    criterion: str
+    author: str
+    value: Any
+    epoch: int
+    arm: str
+    counted: Mapping[str, float]
+
+
+async def read_labels(connection: AsyncConnection, name: str) -> list[Labelled]:
+    """The labels of an experiment's analysed calls, the oldest first: one search in an index for each label."""
+    query = (
+        sa.select(*(label.c[one] for one in Labelled._fields[:4]), call.c.epoch, call.c.arm, call.c.counted)
+        .join(call, call.c.id == label.c.call)
+        .where(label.c.experiment == name, call.c.analysed)
+        .order_by(label.c.at, label.c.call, label.c.criterion, label.c.author)
+    )
+    return [Labelled._make((*row[:-1], row.counted or {})) for row in await connection.execute(query)]
+
+
 async def put_label(connection: AsyncConnection, database: Database, row: Mapping[str, Any]) -> None:
-    """Write a person's label: ``call, criterion, author, value, at``; the last one of each author stands."""
+    """Write a person's label: ``call, criterion, author, value, at`` and the call's ``experiment``.
+
+    The last one of each author stands.
+    """
     put = database.insert(label).values(row)
     changed = {name: put.excluded[name] for name in ("value", "at")}
     key = [label.c.call, label.c.criterion, label.c.author]

@@ -211,10 +211,10 @@ async def begin_scheduled(
     return True
 
 
-async def add_ramp_step(
-    connection: AsyncConnection, database: Database, row: Mapping[str, Any], *, route: str, at: int
+async def add_next_epoch(
+    connection: AsyncConnection, database: Database, row: Mapping[str, Any], *, route: str, at: int, message: str
 ) -> bool:
-    """Write the epoch of a ramp's next step; False when the epoch before it is no longer the newest."""
+    """Write an epoch that no publication begins; False when the epoch before it is no longer the newest."""
     await lock_head(connection, database)
     newest = await connection.scalar(
         sa.select(sa.func.max(epoch.c.number)).where(epoch.c.experiment == row["experiment"])
@@ -222,7 +222,7 @@ async def add_ramp_step(
     if newest != row["number"] - 1:
         return False
     await connection.execute(sa.insert(epoch), dict(row))
-    await _announce(connection, database, route, at=at, message=f"{row['experiment']} ramps on")
+    await _announce(connection, database, route, at=at, message=message)
     return True
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.engine import Database
-from gateway.storage.schema import epoch, evaluation, experiment, reading, tally
+from gateway.storage.schema import epoch, evaluation, experiment, label, reading, tally
 
 
 class Remembered(NamedTuple):
@@ -86,7 +86,8 @@ async def changed(connection: AsyncConnection) -> list[str]:
 
 
 async def _marks(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> list[tuple[str, str, str | None]]:
-    """(experiment, mark, mark when it was last evaluated): a mark moves whenever a value is counted or corrected."""
+    """(experiment, mark, mark when it was last evaluated): a mark moves whenever a value is counted or corrected, or
+    a call is labelled."""
     sums = (
         sa.select(
             tally.c.experiment,
@@ -98,6 +99,10 @@ async def _marks(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> 
         .subquery()
     )
     newest = sa.select(sa.func.max(epoch.c.number)).where(epoch.c.experiment == experiment.c.id).scalar_subquery()
+    ours = label.c.experiment == experiment.c.id
+    labels, labelled_at = (
+        sa.select(told).where(ours).scalar_subquery() for told in (sa.func.count(), sa.func.max(label.c.at))
+    )
     query = (
         sa.select(
             experiment.c.id,
@@ -106,6 +111,8 @@ async def _marks(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> 
             sums.c.n,
             sums.c.total,
             sums.c.m2,
+            labels.label("labels"),
+            labelled_at.label("labelled_at"),
             evaluation.c.mark,
         )
         .select_from(experiment)
@@ -114,7 +121,12 @@ async def _marks(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> 
         .where(which)
     )
     return [
-        (row.id, f"{row.status}/{row.epoch}/{row.n or 0}/{row.total or 0:.12g}/{row.m2 or 0:.12g}", row.mark)
+        (
+            row.id,
+            f"{row.status}/{row.epoch}/{row.n or 0}/{row.total or 0:.12g}/{row.m2 or 0:.12g}"
+            f"/{row.labels}/{row.labelled_at}",
+            row.mark,
+        )
         for row in await connection.execute(query)
     ]
 

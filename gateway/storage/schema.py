@@ -96,6 +96,7 @@ epoch = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("arms", _Json, nullable=False),
     sa.Column("shares", _Json),  # of a ramp's step; null: the route's own
+    sa.Column("judge", _Json),  # who judges transcripts: ``id``, ``model``, ``questions``; null: nobody
 )
 
 # What was done to an experiment, by whom and why.
@@ -512,6 +513,7 @@ label = sa.Table(
     sa.Column("author", sa.Text, primary_key=True),
     sa.Column("value", _Json, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("experiment", sa.Text, index=True),  # the call's, so that an experiment's labels are found at once
 )
 # Something that happened and that the outside is told of; written in the transaction that made it happen.
 notice = sa.Table(

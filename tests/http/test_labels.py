@@ -106,3 +106,59 @@ async def test_only_an_editor_may_label(served: Running, role: str) -> None:
     secret = await token(served, "somebody", role)
     body = {"criterion": "success", "value": True}
     assert (await served.api("POST", f"/calls/{CALL}/label", body, token=secret)).status == 403
+
+
+async def spoken(served: Running, count: int) -> None:
+    for place in range(count):
+        sid = f"CA{place:032d}"
+        await served.ring(CallSid=sid, From=f"+1212555{place:04d}")
+        said = [{"role": "agent", "text": "Good morning"}, {"role": "caller", "text": f"This is call {place}"}]
+        told = {"success": place % 3 > 0, "transcript": said, "final": True}
+        assert (await served.api("POST", f"/calls/{sid}/outcome", told)).status == 200
+
+
+async def test_people_who_label_side_by_side_are_given_every_call_once_and_blinded(served: Running) -> None:
+    await spoken(served, 10)
+    people = [await token(served, name, "editor") for name in ("kim", "lee")]
+    given: list[str] = []
+    for place in range(10):
+        one = await served.api("GET", "/experiments/support-1/labels", token=people[place % 2])
+        told = one.body["to_label"]
+        assert told.keys() == {"call", "transcript"}
+        assert one.body["labelled"] == {"calls": place, "by_you": place // 2, "suggested": 400}
+        for hidden in ("support@", '"arm"', '"version"', '"success"'):
+            assert hidden not in json.dumps(one.body | {"criteria": []})
+        given.append(told["call"])
+        body = {"criterion": "success", "value": True}
+        await served.api("POST", f"/calls/{told['call']}/label", body, token=people[place % 2])
+    assert len(set(given)) == 10
+    # A second opinion comes last, and never one's own.
+    again = (await served.api("GET", "/experiments/support-1/labels", token=people[0])).body["to_label"]["call"]
+    assert again in given[1::2]
+
+
+async def test_a_call_that_is_passed_over_is_not_given_again_at_once(served: Running) -> None:
+    await spoken(served, 2)
+    first = (await served.api("GET", "/experiments/support-1/labels")).body
+    assert first["passed"] == 0
+    second = (await served.api("GET", f"/experiments/support-1/labels?after={first['to_label']['call']}")).body
+    assert second["to_label"]["call"] != first["to_label"]["call"]
+    last = (await served.api("GET", f"/experiments/support-1/labels?after={second['to_label']['call']}")).body
+    assert (last["to_label"], last["passed"]) == (None, 2)
+
+
+async def test_people_are_asked_what_the_judge_is_asked(served: Running) -> None:
+    told = (await served.api("GET", "/experiments/support-1/labels")).body["criteria"]
+    assert [(one["criterion"], one["question"], one["kind"]) for one in told] == [
+        ("success", "Was it solved?", "boolean"),
+        ("sentiment", "How does the caller feel?", "number"),
+        ("topic", "What about?", "choice"),
+        ("quality", "How good, from 1 to 5?", "number"),
+    ]
+    assert told[2]["choices"] == ["billing", "sales"]
+
+
+async def test_only_an_editor_is_given_calls_to_label(served: Running) -> None:
+    secret = await token(served, "somebody", "viewer")
+    assert (await served.api("GET", "/experiments/support-1/labels", token=secret)).status == 403
+    assert (await served.api("GET", "/experiments/nothing-1/labels")).status == 404

@@ -34,6 +34,19 @@ def test_moments_merge_in_any_order_to_what_numpy_reads(rng: np.random.Generator
             assert whole.variance == pytest.approx(values.var(ddof=1), rel=1e-8)
 
 
+def test_a_part_is_taken_out_of_moments_again(rng: np.random.Generator) -> None:
+    for _ in range(300):
+        values = drawn(rng, 8)
+        part, rest = np.split(values, [int(rng.integers(1, len(values) - 2))])
+        left = of(values) - of(part)
+        assert left.n == len(rest)
+        assert left.mean == pytest.approx(rest.mean(), rel=1e-8)
+        assert left.variance == pytest.approx(rest.var(ddof=1), rel=1e-6, abs=1e-12)
+    whole = of(np.array([1.0, 2.0]))
+    assert whole - Moments() == whole
+    assert ((whole - whole).n, (Moments() - whole).n) == (0, 0)
+
+
 def test_welch_agrees_with_scipy(rng: np.random.Generator) -> None:
     for _ in range(1000):
         x, y = drawn(rng), drawn(rng)

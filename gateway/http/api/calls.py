@@ -200,7 +200,7 @@ async def label_call(ask: Ask) -> dict[str, Any]:
         if row is None:
             raise _unknown(ask)
         label = {"call": row.id, "author": ask.caller.name, "at": ask.gateway.wall(), **wanted.model_dump()}
-        await put_label(connection, ask.gateway.database, label)
+        await put_label(connection, ask.gateway.database, label | {"experiment": row.experiment})
         await ask.audit(connection, "label", f"call {row.id}", criterion=wanted.criterion, value=wanted.value)
     return {"label": label}
 

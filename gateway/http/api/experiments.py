@@ -36,7 +36,7 @@ class Stop(Why):
 
 
 class Apply(Stop):
-    """The arm that becomes Version A; ``override`` repeats the experiment's id where its verdict is blocked."""
+    """The arm that becomes Version A; ``override`` repeats the experiment's id where its verdict has a caveat."""
 
     override: str | None = None
 
@@ -94,7 +94,7 @@ async def stop(ask: Ask) -> dict[str, Any]:
 
 @endpoint("POST", "/experiments/{experiment}/apply", role="editor", body=Apply)
 async def apply(ask: Ask) -> dict[str, Any]:
-    """Make the winner Version A of its route. A blocked verdict needs the override, which is kept."""
+    """Make the winner Version A of its route. A blocked verdict, or an unaudited judge's, needs the override."""
     wanted: Apply = ask.body
     one = await ask.gateway.experiments.apply(
         ask.path["experiment"], _deed(ask), winner=wanted.winner, override=wanted.override
@@ -125,7 +125,7 @@ def _deed(ask: Ask) -> Deed:
 def describe(one: dict[str, Any]) -> dict[str, Any]:
     """An experiment as the API tells of it, from what ``Experiments.find`` finds."""
     epochs = [
-        {name: epoch[name] for name in ("number", "began_at", "revision", "memory", "arms")}
+        {name: epoch[name] for name in ("number", "began_at", "revision", "memory", "arms", "judge")}
         for epoch in one["epochs"]
     ]
     told = {name: one[name] for name in ("plan", "record", "digest", "events")}

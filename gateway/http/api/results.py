@@ -14,11 +14,13 @@ from gateway.errors import Invalid, NotFound
 from gateway.http.api.endpoint import Ask, Body, Streamed, endpoint
 from gateway.http.api.experiments import describe
 from gateway.http.report import write_report
+from gateway.judges.labels import SUGGESTED, questions
 from gateway.judging import look
 from gateway.phone import is_withheld
+from gateway.storage.analyses import read_labels
 from gateway.storage.engine import Database
 from gateway.storage.experiments import list_experiments
-from gateway.storage.samples import Spoken, calls_of_experiment, calls_per_day, sample_calls
+from gateway.storage.samples import Spoken, calls_of_experiment, calls_per_day, draw_to_label, sample_calls
 
 _TRAFFIC_DAYS = 28
 _MILLISECONDS_PER_DAY = 86_400_000
@@ -30,6 +32,12 @@ class Sampled(Body):
     n: int = Field(10, ge=1, le=100)
     seed: int = Field(1, ge=0, le=2**53)
     arm: str | None = None
+
+
+class Passed(Body):
+    """Behind which call to go on: one that was drawn before, and passed over."""
+
+    after: str = Field("", max_length=128)
 
 
 class Exported(Body):
@@ -84,6 +92,38 @@ async def show_samples(ask: Ask) -> dict[str, Any]:
             why = f"drawn by seed {asked.seed} from the {of:,} mature calls of arm {arm} that have a transcript"
             samples[arm] = {"of": of, "calls": [_sample(one, f"{why}, all equally likely") for one in drawn]}
     return {"experiment": _shown(found), "seed": asked.seed, "samples": samples}
+
+
+@endpoint("GET", "/experiments/{experiment}/labels", role="editor", query=Passed)
+async def draw_label(ask: Ask) -> dict[str, Any]:
+    """A call to label, drawn at random within its arm, without a word on the arm; and how many are labelled by now.
+
+    Nobody is given a call twice, and people who label side by side are given different ones.
+    """
+    wanted: Passed = ask.query
+    author = ask.caller.name
+    async with ask.gateway.database.read() as connection:
+        found = await _found(connection, ask)
+        labels = await read_labels(connection, found["id"])
+        drawn = await draw_to_label(
+            connection, found["id"], author=author, labels=labels, wanted=SUGGESTED, after=wanted.after
+        )
+    arms = {arm["arm"] for epoch in found["epochs"] for arm in epoch["arms"]}
+    asked = questions(ask.gateway.settings.analysis.criteria)
+    return {
+        "experiment": _shown(found),
+        "to_label": drawn.next and {"call": drawn.next.call.id, "transcript": drawn.next.body["transcript"]},
+        "passed": drawn.left,
+        "labelled": {
+            "calls": len({one.call for one in labels}),
+            "by_you": len({one.call for one in labels if one.author == author}),
+            "suggested": SUGGESTED * len(arms),
+        },
+        "criteria": [
+            {"criterion": name, "question": one.question, "kind": one.kind, "choices": list(one.choices)}
+            for name, one in asked.items()
+        ],
+    }
 
 
 @endpoint("GET", "/experiments/{experiment}/export", role="viewer", query=Exported)
@@ -291,4 +331,4 @@ def _shown(one: Mapping[str, Any]) -> dict[str, Any]:
     return {name: one[name] for name in names}
 
 
-ENDPOINTS = (show_results, show_samples, export_calls, plan_experiment)
+ENDPOINTS = (show_results, show_samples, draw_label, export_calls, plan_experiment)

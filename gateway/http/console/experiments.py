@@ -11,16 +11,14 @@ from gateway.errors import Conflict, GatewayError, Invalid, NotFound
 from gateway.http.api import experiments as api
 from gateway.http.api.calls import label_call
 from gateway.http.api.endpoint import Endpoint
-from gateway.http.api.results import export_calls, plan_experiment, show_results, show_samples
+from gateway.http.api.results import draw_label, export_calls, plan_experiment, show_results, show_samples
 from gateway.http.console.agents import keep
 from gateway.http.console.page import View, page, problems_of, see
-from gateway.judges.labels import SUCCESS
-from gateway.judges.local import SENTIMENT
+from gateway.judges.labels import questions
 from gateway.results.figures import figures
 from gateway.settings import Criterion
 
 _PAGE = 50
-_LABELLED = 50  # calls of each arm that are drawn for labelling
 _MINUTE = 60_000
 # How long a pause may be asked for; "" lasts until somebody resumes.
 PAUSES: Mapping[str, tuple[str, int | None]] = {
@@ -172,15 +170,15 @@ async def show_sample(view: View) -> web.StreamResponse:
 @page("GET", "/experiments/{experiment}/label", role="editor")
 async def show_label(view: View) -> web.StreamResponse:
     """One call to be labelled, without a word on its arm."""
-    return await _label(view, _number(view.query.get("seed"), 1), _number(view.query.get("at"), 0))
+    return await _label(view, view.query.get("after", ""))
 
 
 @page("POST", "/experiments/{experiment}/label", role="editor")
 async def label(view: View) -> web.StreamResponse:
     """Keep what somebody found in a call, and show the next one."""
     form = view.form
-    seed, at = _number(form.get("seed"), 1), _number(form.get("at"), 0)
-    known = {one.told_as: one for one in _criteria(view)}
+    after = form.get("after", "")
+    known = questions(view.gateway.settings.analysis.criteria)
     told = {name: _value(known[name], form[f"is.{name}"]) for name in known if form.get(f"is.{name}")}
     try:
         if not told:
@@ -189,34 +187,23 @@ async def label(view: View) -> web.StreamResponse:
             body = {"criterion": name, "value": value}
             await view.ask(label_call, path={"call": form.get("call", "")}, body=body)
     except Invalid as error:
-        return await _label(view, seed, at, problems=problems_of(error), status=422)
+        return await _label(view, after, problems=problems_of(error), status=422)
     where = f"{_address(view.path['experiment'])}/label"
-    return see(where, seed=str(seed), at=str(at + 1), said="labelled")
+    return see(where, **({"after": after} if after else {}), said="labelled")
 
 
 async def _label(
-    view: View, seed: int, at: int, *, problems: Mapping[str, str] | None = None, status: int = 200
+    view: View, after: str, *, problems: Mapping[str, str] | None = None, status: int = 200
 ) -> web.StreamResponse:
-    told = await view.ask(show_samples, query={"n": _LABELLED, "seed": seed})
-    # The ids are drawn by the carrier, so their order says nothing of the arm.
-    calls = sorted((call for arm in told["samples"].values() for call in arm["calls"]), key=lambda one: one["call"])
-    call = calls[at] if at < len(calls) else None
+    told = await view.ask(draw_label, query={"after": after})
     return await view.render(
         "experiments/label.html",
         status=status,
         one=told["experiment"],
-        seed=seed,
-        at=at,
-        count=len(calls),
-        call={"id": call["call"], "transcript": call["transcript"]} if call else None,
-        criteria=_criteria(view),
+        after=after,
         problems=problems or {},
+        **{name: told[name] for name in ("to_label", "passed", "labelled", "criteria")},
     )
-
-
-def _criteria(view: View) -> list[Criterion]:
-    own = [one for one in view.gateway.settings.analysis.criteria if one.told_as not in ("success", "sentiment")]
-    return [SUCCESS, SENTIMENT, *own]
 
 
 def _value(criterion: Criterion, text: str) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.judging import judge
 from gateway.storage.experiments import lock_matured
-from tests.conftest import Running
+from tests.conftest import Answer, Running
 from tests.http.console.visitor import visitor, words
 from tests.test_experiments import Lab, lab, shares
 
@@ -87,7 +87,7 @@ async def test_the_winner_is_applied_and_a_blocked_verdict_wants_its_name(
     await kim.post(f"{PAGE}/start")
     await kim.post(f"{PAGE}/stop", winner="b")
     assert shares(await lab.ring(6)) == {"b": 6}
-    monkeypatch.setattr(lab.served.gateway.experiments, "_blocked", blocked)
+    monkeypatch.setattr(lab.served.gateway.experiments, "_caveat", blocked)
     refused = await kim.post(f"{PAGE}/apply", winner="b")
     assert (refused.status, "type support-1" in words(refused)) == (409, True)
     assert "the split differs from the plan" in words(refused)
@@ -97,7 +97,7 @@ async def test_the_winner_is_applied_and_a_blocked_verdict_wants_its_name(
     body = (await lab.served.api("GET", "/routes/support")).body["route"]["body"]
     assert body["versions"] == {"a": "support@4"}
     page = words(await kim.get(PAGE))
-    assert "Applied over a blocked verdict: the split differs from the plan" in page
+    assert "Applied all the same: the split differs from the plan" in page
 
 
 async def test_a_stopped_one_is_deleted_and_an_open_one_is_not(lab: Lab) -> None:
@@ -183,22 +183,44 @@ async def test_labels_are_given_without_knowing_the_version(served: Running) -> 
     await talked(served, 10)
     kim = await visitor(served, "editor")
     page = await kim.get(f"{PAGE}/label")
-    assert "1 of 10" in words(page)
+    assert "0 of 400 suggested 0 by you" in words(page)
     assert "Good morning" in words(page)
     for hidden in ("support@", "arm-a", "arm-b", "Version B", "billing", "/calls/CA"):
         assert hidden not in page.text, hidden
     call = re.search(r'name="call" value="(CA\w+)"', page.text)
     assert call is not None
-    nothing = await kim.post(f"{PAGE}/label", call=call[1], seed="1", at="0")
+    nothing = await kim.post(f"{PAGE}/label", call=call[1])
     assert (nothing.status, "say at least one thing" in words(nothing).lower()) == (422, True)
     wrong = await kim.post(f"{PAGE}/label", **{"call": call[1], "is.sentiment": "7"})
-    assert wrong.status == 422
-    kept = await kim.post(f"{PAGE}/label", **{"call": call[1], "seed": "1", "at": "0", "is.success": "no"})
-    assert kept.headers["Location"] == f"{PAGE}/label?seed=1&at=1&said=labelled"
+    assert (wrong.status, call[1] in wrong.text) == (422, True)
+    kept = await kim.post(f"{PAGE}/label", **{"call": call[1], "is.success": "no"})
+    assert kept.headers["Location"] == f"{PAGE}/label?said=labelled"
     (audited,) = (await served.api("GET", "/audit?action=label")).body["audit"]
     assert (audited["author"], audited["subject"]) == ("the editor", f"call {call[1]}")
     assert audited["detail"] == {"criterion": "success", "value": False}
-    assert "All 10 are seen" in words(await kim.get(f"{PAGE}/label?at=10"))
+    # Whoever comes back later goes on where they were, and what was skipped waits until the rest is done.
+    later = await kim.get(f"{PAGE}/label")
+    assert "1 of 400 suggested 1 by you" in words(later)
+    skipped = _given(later)
+    assert skipped != call[1]
+    assert f"{PAGE}/label?after={skipped}" in later.text
+    after = skipped
+    for _ in range(8):
+        one = await kim.get(f"{PAGE}/label?after={after}")
+        kept = await kim.post(f"{PAGE}/label", **{"call": _given(one), "after": after, "is.success": "yes"})
+        assert kept.headers["Location"] == f"{PAGE}/label?after={after}&said=labelled"
+    done = words(await kim.get(f"{PAGE}/label?after={after}"))
+    assert "Only skipped calls are left" in done
+    assert "Hear the 1 again" in done
+    assert _given(await kim.get(f"{PAGE}/label")) == skipped
+    await kim.post(f"{PAGE}/label", **{"call": skipped, "is.success": "yes"})
+    assert "You have labelled every call" in words(await kim.get(f"{PAGE}/label"))
+
+
+def _given(page: Answer) -> str:
+    found = re.search(r'name="call" value="(CA\w+)"', page.text)
+    assert found is not None
+    return found[1]
 
 
 async def test_samples_stand_side_by_side(served: Running) -> None:
