@@ -243,15 +243,17 @@ class Publishing:
         secret: Callable[[str], str],
         outcome_window: int,
         judge: Callable[[], str | None] = lambda: None,
+        luck: Callable[[int], bytes] = secrets.token_bytes,
         wall: Callable[[], int],
     ) -> None:
         """``secret`` gives the text of an environment variable that a target names, or raises LookupError.
 
         ``outcome_window`` is how many seconds after its end a call's outcome is waited for; ``judge`` names who
-        judges transcripts, by a digest of how.
+        judges transcripts, by a digest of how. ``luck`` draws so many random bytes: the salts of an experiment.
         """
         self._outcome_window = outcome_window
         self._judge = judge
+        self._luck = luck
         self._database = database
         self._state = state
         self._secret = secret
@@ -540,7 +542,7 @@ class Publishing:
         if route is None:
             return
         if change.test == "opens":
-            one = _opened(route, last + 1, now)
+            one = _opened(route, last + 1, now, self._luck)
             found.opened.append(one)
             epoch = epoch_row(route, one.id, number=1, memory=1, revision=revision, now=now, shares=one.shares)
             found.epochs.append(epoch)
@@ -561,7 +563,7 @@ class Publishing:
         return record_of(route, cap_seconds=cap_seconds, outcome_window=self._outcome_window, judge=self._judge())
 
 
-def _opened(route: Route, number: int, now: int) -> Experiment:
+def _opened(route: Route, number: int, now: int, luck: Callable[[int], bytes]) -> Experiment:
     start = route.plan.get("start")
     starts_at = round(datetime.fromisoformat(start).timestamp() * 1000) if start else None
     ramp = route.plan.get("ramp")
@@ -572,8 +574,8 @@ def _opened(route: Route, number: int, now: int) -> Experiment:
         name=route.test_name,
         unit=route.unit,
         status="scheduled" if starts_at is not None and starts_at > now else "running",
-        salt=secrets.token_bytes(16),
-        coverage_salt=secrets.token_bytes(16),
+        salt=luck(16),
+        coverage_salt=luck(16),
         epoch=1,
         memory=1,
         opened_at=now,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import wiring
 from gateway.errors import NotFound
 from gateway.judging import judge, judge_again, look, why_blocked
 from gateway.storage.engine import Database
@@ -21,6 +22,12 @@ from gateway.storage.readings import (
 from tests.conftest import Running, running, settings_for, write_files
 
 DAY = 86_400_000
+
+
+@pytest.fixture(autouse=True)
+def unled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the tests judge, and nobody beside them."""
+    monkeypatch.setattr(wiring, "LEAD_SECONDS", 3600.0)
 
 
 async def feed(served: Running, calls: list[tuple[bool, bool]]) -> None:
