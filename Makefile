@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format bench bench-results lock clean kill-test screenshots chromium
+.PHONY: help install demo test experiments check lint format bench bench-results lock clean kill-test screenshots chromium
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ check: .venv/.tested  ## Lint, formatting and types
 
 test: check tests/tools/node_modules/.installed chromium  ## Lint, types and all tests (SQLite and PostgreSQL)
 	$(BIN)/pytest -n 3
+
+experiments: .venv/.tested  ## Run whole simulated experiments over HTTP, eight times as many as `make test` does
+	GATEWAY_TRIALS=8 $(BIN)/pytest -n 2 tests/experiments
 
 screenshots: .venv/.tested chromium  ## Write every page of the console as a picture, to docs/images
 	$(BIN)/python -m tests.browser.screenshots

@@ -19,6 +19,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from gateway.client import GatewayClient
+from gateway.errors import Unavailable
 from gateway.http.app import make_app
 from gateway.http.connection import Runner
 from gateway.http.console import SESSIONS
@@ -128,10 +129,12 @@ async def _play(gateway: Gateway, plan: Plan, stop: asyncio.Event, console: Cons
         stopped = asyncio.create_task(stop.wait())
         with Live(console=console, refresh_per_second=4) as live:
             while not stopped.done():
-                campaigns = await _campaigns(client)
-                live.update(await _table(client, campaigns, ledger, url, began))
-                if simulation.done() and not any(one.status == "running" for one in campaigns):
-                    break
+                # A machine that is busy with other work shows the same table for a while.
+                with suppress(Unavailable):
+                    campaigns = await _campaigns(client)
+                    live.update(await _table(client, campaigns, ledger, url, began))
+                    if simulation.done() and not any(one.status == "running" for one in campaigns):
+                        break
                 await asyncio.wait({stopped}, timeout=_WINDOW)
         console.print()
         await _tell(client, console)

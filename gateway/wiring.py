@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -126,11 +127,17 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> AsyncIterator[Gateway]:
+async def open_gateway(
+    settings: Settings,
+    *,
+    wall: Callable[[], int] = wall_clock,
+    luck: Callable[[int], bytes] = secrets.token_bytes,
+) -> AsyncIterator[Gateway]:
     """Open every part, and close them in the opposite order.
 
     The gateway opens without its database too, from the copy of the live state on the disk; it then writes to the
-    journal until the database answers. Raises Unavailable for a schema newer than this gateway's.
+    journal until the database answers. ``luck`` draws so many random bytes, for the salts of experiments. Raises
+    Unavailable for a schema newer than this gateway's.
     """
     async with AsyncExitStack() as stack:
         database = Database(settings.database.url.get_secret_value())
@@ -166,13 +173,10 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             secret=os.environ.__getitem__,
             outcome_window=settings.experiments.outcome_window,
             judge=judge_told,
+            luck=luck,
             wall=wall,
         )
         machines = Machines(ledger=ledger, outbox=outbox, carrier=carrier, wall=wall)
-
-        async def judging(name: str) -> Evaluation | None:
-            return await judge_again(database, name, wall())
-
         gateway = Gateway(
             settings=settings,
             database=database,
@@ -233,7 +237,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             asyncio.create_task(_every(MATURE_SECONDS, lambda: _mature(gateway))),
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(gateway))),
             asyncio.create_task(_every(DRIFT_SECONDS, lambda: look_for_drift(gateway))),
-            asyncio.create_task(_every(LEAD_SECONDS, lambda: gateway.experiments.lead(judging))),
+            asyncio.create_task(_every(LEAD_SECONDS, lambda: lead(gateway))),
             asyncio.create_task(_every(NOTIFY_SECONDS, notifier.step)),
             asyncio.create_task(_every(TIDY_SECONDS, notifier.tidy)),
             asyncio.create_task(gateway.feed.run()),
@@ -389,6 +393,15 @@ async def _mature(gateway: Gateway) -> None:
     async with gateway.database.write() as connection:
         for name in await lock_matured(connection, closed_before=now - longest, now=now):
             _log.info("experiment_stopped", experiment=name)
+
+
+async def lead(gateway: Gateway) -> None:
+    """Judge the open experiments and do what is due in them, if it is this process's turn to."""
+
+    async def judging(name: str) -> Evaluation | None:
+        return await judge_again(gateway.database, name, gateway.wall())
+
+    await gateway.experiments.lead(judging)
 
 
 async def tidy(gateway: Gateway) -> None:

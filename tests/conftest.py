@@ -252,9 +252,14 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, wall: Callable[[], int] = wall_clock) -> AsyncIterator[Running]:
+async def running(
+    settings: Settings,
+    *,
+    wall: Callable[[], int] = wall_clock,
+    luck: Callable[[int], bytes] = os.urandom,
+) -> AsyncIterator[Running]:
     """A gateway that serves on its port while the block runs."""
-    async with open_gateway(settings, wall=wall) as gateway:
+    async with open_gateway(settings, wall=wall, luck=luck) as gateway:
         runner = Runner(make_app(gateway), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", settings.server.port).start()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from gateway import wiring
 from gateway.errors import NotFound
 from gateway.judging import caveat, judge, judge_again, look
 from gateway.storage.engine import Database
@@ -23,6 +24,12 @@ from gateway.storage.schema import tally
 from tests.conftest import Running, running, settings_for, write_files
 
 DAY = 86_400_000
+
+
+@pytest.fixture(autouse=True)
+def unled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the tests judge, and nobody beside them."""
+    monkeypatch.setattr(wiring, "LEAD_SECONDS", 3600.0)
 
 
 async def feed(served: Running, calls: list[tuple[bool, bool]]) -> None:
@@ -105,6 +112,34 @@ def test_a_gateway_that_answers_calls_loads_no_numpy() -> None:
     code = "import sys, gateway.http.app, gateway.wiring, gateway.judging; print('numpy' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "False\n"
+
+
+STARTED_AGAIN = """
+import asyncio, sys
+from pathlib import Path
+from gateway.model import Call
+from gateway.settings import load_settings
+from gateway.wiring import open_gateway
+
+async def main(folder):
+    told = {"GATEWAY_DATABASE__URL": f"sqlite:///{folder}/gateway.db", "GATEWAY_PATHS__DATA": f"{folder}/data"}
+    told |= {"GATEWAY_SERVER__PUBLIC_URL": "http://127.0.0.1:8080", "TWILIO_AUTH_TOKEN": "a secret of this account"}
+    async with open_gateway(load_settings(Path(folder, "gateway.toml"), told)) as gateway:
+        call = Call("CA1", "CA1", "AC1", "inbound", "+14155551234", "+14155550100", gateway.wall(), "ringing")
+        twiml = await gateway.switchboard.answer(call)
+        print(b"<Stream" in twiml, "numpy" in sys.modules)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_a_gateway_with_an_open_test_starts_again_and_answers_without_numpy(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    async with running(settings_for(tmp_path, f"sqlite:///{tmp_path}/gateway.db")) as served:
+        assert (await served.api("GET", "/experiments/support-1")).body["experiment"]["status"] == "running"
+    command = [sys.executable, "-c", STARTED_AGAIN, str(tmp_path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.stdout.splitlines()[-1:] == ["True False"], told.stderr
 
 
 async def test_results_are_there_before_the_first_call(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from gateway.results.evidence import Evidence
 from gateway.results.finding import Finding, Found, Level, Rule, winners
 from gateway.results.study import CONTROL, told_by_agent
 from gateway.results.wording import amount, between, listed, noun, said, signed
-from gateway.stats.effect import Interval
+from gateway.stats.effect import Effect, Interval
 from gateway.stats.novelty import FROM_DAY, THRESHOLD
 from gateway.stats.srm import ALARM
 from gateway.stats.strata import simpson
@@ -98,11 +98,18 @@ def _simpson(e: Evidence) -> Found:
         pooled = e.pooled.get(arm)
         if pooled is not None and simpson(pooled, one.effect):
             yield _misled(arm, signed(pooled.value, one.kind), signed(one.effect.value, one.kind), "epoch")
-        for stratum in e.strata:
-            held = stratum.together
-            if stratum.planned and stratum.arm == arm and held is not None and simpson(one.effect, held):
-                told = signed(one.effect.value, one.kind), signed(held.value, one.kind)
-                yield _misled(arm, *told, stratum.name)
+        for name, held in misleading(e, one):
+            yield _misled(arm, signed(one.effect.value, one.kind), signed(held.value, one.kind), name)
+
+
+def misleading(e: Evidence, one: Comparison) -> Iterator[tuple[str, Effect]]:
+    """The planned strata that an arm's effect must not be pooled over, each with the effect within it."""
+    for stratum in e.strata:
+        held = stratum.together
+        if not stratum.planned or stratum.arm != one.arm or held is None or one.effect is None:
+            continue
+        if simpson(one.effect, held):
+            yield stratum.name, held
 
 
 def _misled(arm: str, pooled: str, stratified: str, by: str) -> str:

@@ -7,8 +7,8 @@ from typing import Literal
 from gateway.results.comparing import Comparison
 from gateway.results.evidence import Evidence
 from gateway.results.finding import Finding
-from gateway.results.rules import is_equivalent, is_spent
-from gateway.results.wording import amount, listed, noun, said
+from gateway.results.rules import is_equivalent, is_spent, misleading
+from gateway.results.wording import amount, listed, noun, said, signed
 
 State = Literal[
     "collecting", "running", "better", "guarded", "worse", "equivalent", "inconclusive", "harm", "blocked"
@@ -16,8 +16,9 @@ State = Literal[
 """What can be said of an arm, or of all of them.
 
 ``blocked``: the numbers cannot be trusted. ``harm``: the alarm rings. ``collecting``: too few calls for any word.
-``running``: nothing is certain yet. ``better``: surely better, and every guardrail passes. ``guarded``: surely
-better, but a guardrail does not pass (yet). ``worse``: surely worse. ``equivalent``: no difference that matters.
+``running``: nothing is certain yet, or a planned stratum turns the effect round. ``better``: surely better, and every
+guardrail passes. ``guarded``: surely better, but a guardrail does not pass (yet). ``worse``: surely worse.
+``equivalent``: no difference that matters.
 ``inconclusive``: all planned calls are in, and nothing is certain.
 """
 
@@ -67,6 +68,9 @@ def arm_verdict(evidence: Evidence, one: Comparison) -> Verdict:
     if one.effect is None or not one.gate.open:
         counted = f"{one.gate.have} of {one.gate.need}" if not one.gate.open else "nothing varies yet"
         return Verdict(state="collecting", text=f"{name} is collecting calls: {counted}.", arm=one.arm)
+    turned = _turned(evidence, one)
+    if one.certain and turned is not None:
+        return Verdict(state="running", text=f"{said(one)}, but {turned}: nothing is certain.", arm=one.arm)
     if one.certain and one.gain > 0:
         return _better(evidence, one)
     if one.certain:
@@ -81,6 +85,14 @@ def arm_verdict(evidence: Evidence, one: Comparison) -> Verdict:
             state="inconclusive", text=f"{said(one)}: all planned calls are in, nothing is certain.", arm=one.arm
         )
     return Verdict(state="running", text=f"{said(one)}: nothing is certain yet; {_SAFE}.", arm=one.arm)
+
+
+def _turned(evidence: Evidence, one: Comparison) -> str | None:
+    """In which planned stratum the effect has the other sign, in words; None when it keeps its sign in all."""
+    for name, held in misleading(evidence, one):
+        if one.effect is not None and held.value * one.effect.value < 0:
+            return f"{signed(held.value, one.kind)} with {name} held fixed"
+    return None
 
 
 def _better(evidence: Evidence, one: Comparison) -> Verdict:

@@ -151,14 +151,9 @@ class Database:
 # What the drivers raise when the database is away, full or stuck, and what they raise for a bad row.
 DOWN: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error, PoolTimeout, OSError, TimeoutError)
 AWAY: tuple[type[Exception], ...] = (Unavailable, *DOWN)
-BAD_ROW: tuple[type[Exception], ...] = (
-    DataError,
-    IntegrityError,
-    ProgrammingError,
-    sqlite3.DataError,
-    sqlite3.IntegrityError,
-    sqlite3.ProgrammingError,
-)
+REFUSED: tuple[type[Exception], ...] = (DataError, IntegrityError, sqlite3.DataError, sqlite3.IntegrityError)
+# A statement that does not fit the schema is a bad row while that is ours, and no word on the row while it is older.
+BAD_ROW: tuple[type[Exception], ...] = (*REFUSED, ProgrammingError, sqlite3.ProgrammingError)
 
 
 def _sqlite_engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:

@@ -17,6 +17,8 @@ from gateway import log
 
 _log = log.get("journal")
 
+_APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+
 
 class Journal:
     """Appends entries durably; ``replayable`` yields the files that wait, this process's own included."""
@@ -30,12 +32,22 @@ class Journal:
     def append(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Write entries and wait until they are on the disk; OSError when they are not. Blocks: call in a thread."""
         if self._file is None:
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._file = os.open(self._path, _APPENDING, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX)
-        data = memoryview(b"".join(map(_line, entries)))
-        while data:
-            data = data[os.write(self._file, data) :]
-        os.fdatasync(self._file)
+        _append(self._file, entries)
+
+    @property
+    def aside(self) -> Path:
+        """Where entries are kept that the database will not take, for people to read."""
+        return self._folder / "refused.log"
+
+    def set_aside(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Keep entries that the database will not take; like ``append``."""
+        file = os.open(self.aside, _APPENDING, 0o600)
+        try:
+            _append(file, entries)
+        finally:
+            os.close(file)
 
     def take(self) -> Iterator[Path]:
         """Close the own file and yield every file that no living process owns, oldest first."""
@@ -63,6 +75,13 @@ def read_entries(path: Path) -> Iterator[dict[str, Any]]:
                 _log.warning("journal_line_unreadable", file=path.name, line=number)
                 continue
             yield json.loads(text)
+
+
+def _append(file: int, entries: Sequence[Mapping[str, Any]]) -> None:
+    data = memoryview(b"".join(map(_line, entries)))
+    while data:
+        data = data[os.write(file, data) :]
+    os.fdatasync(file)
 
 
 def _line(entry: Mapping[str, Any]) -> bytes:

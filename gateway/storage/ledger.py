@@ -8,7 +8,7 @@ retry meets the same arm whatever has become of the database.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from gateway.decide import Remembered
 from gateway.errors import Unavailable
 from gateway.model import Event
 from gateway.storage.batch import Batch, Statements
-from gateway.storage.engine import BAD_ROW, DOWN, Database
+from gateway.storage.engine import BAD_ROW, DOWN, REFUSED, Database
 from gateway.storage.journal import Journal, read_entries
 from gateway.storage.rows import CallRow
 from gateway.storage.works import (
@@ -334,15 +334,26 @@ class Ledger:
                 _log.info("journal_replayed", file=path.name, entries=len(entries))
 
     async def _replay_some(self, entries: list[dict[str, Any]]) -> None:
-        works: list[Work] = []
-        for entry in entries:
-            if "call" in entry:
-                drawn = entry.get("drawn")
-                memory = Remember(**drawn | {"unit": bytes.fromhex(drawn["unit"])}) if drawn else None
-                works.append(RecordCall(row=CallRow(**entry["call"]), drawn=memory))
-            else:
-                works.append(AppendEvent(event=Event(**entry["event"])))
-        await self._commit(works)
+        """Write entries; one that the database refuses is set aside, so that it holds up none of the others."""
+        try:
+            await self._commit([_work_of(entry) for entry in entries])
+        except Exception as error:
+            if isinstance(error, DOWN) and not isinstance(error, REFUSED):
+                raise
+            if len(entries) == 1:
+                await asyncio.to_thread(self._journal.set_aside, entries)
+                _log.error("journal_entry_refused", kept=str(self._journal.aside), error=log.reason(error))
+                return
+            for entry in entries:
+                await self._replay_some([entry])
+
+
+def _work_of(entry: Mapping[str, Any]) -> Work:
+    if "call" not in entry:
+        return AppendEvent(event=Event(**entry["event"]))
+    drawn = entry.get("drawn")
+    memory = Remember(**drawn | {"unit": bytes.fromhex(drawn["unit"])}) if drawn else None
+    return RecordCall(row=CallRow(**entry["call"]), drawn=memory)
 
 
 def _plain_memory(memory: Remember) -> dict[str, Any]:

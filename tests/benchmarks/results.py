@@ -1,16 +1,20 @@
 """Times results and a recount at ten thousand, a hundred thousand and a million calls.
 
 Reading results must not grow with the calls: only the counts are read. The calls are written straight into the table,
-as they stand after their outcomes; the recount then makes every count from them.
+as they stand after their outcomes; the recount then makes every count from them. Results are read by the functions
+that the API uses, and then over HTTP from a gateway that serves that very database.
 """
 
 import asyncio
+import http.client
+import json
 import random
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import sqlalchemy as sa
 import typer
@@ -27,10 +31,14 @@ from gateway.storage.recounting import recount
 from gateway.storage.schema import call, epoch, experiment
 from gateway.storage.tallies import MILLISECONDS_PER_DAY, read_tallies
 
+from .servers import PEERS, Peer, serving
+
 DAYS = 28
 START = 20_000 * MILLISECONDS_PER_DAY
 _PAGE = 5_000
 _NAME = "support-1"
+_READINGS = 9
+_TOKEN = "benchmark-" + "0" * 32
 
 console = Console()
 
@@ -110,23 +118,63 @@ async def read_results(database: Database) -> tuple[dict[str, Any], int]:
     return shown, cells
 
 
-async def measure(total: int, unit: str, progress: Progress) -> tuple[float, float, int]:
-    """Seconds of a recount of ``total`` calls, of one reading of the results (the median), and how many cells."""
-    with tempfile.TemporaryDirectory(prefix="gateway-results-") as folder:
-        database = Database(f"sqlite:///{Path(folder)}/gateway.db")
-        await migrate(database)
-        await fill(database, total, unit=unit, progress=progress)
-        task = progress.add_task(f"counting {total:,} calls", total=total)
+class Figure(NamedTuple):
+    """Of so many calls: seconds of a recount, how many cells are read, and seconds of reading the results.
+
+    ``read`` is by the functions and ``told`` over HTTP, medians both; ``first`` is the first of those over HTTP.
+    """
+
+    total: int
+    counted: float
+    cells: int
+    read: float
+    told: float
+    first: float
+
+
+async def measure(total: int, unit: str, folder: Path, progress: Progress) -> tuple[float, int, float]:
+    """Seconds of a recount of ``total`` calls, how many cells there are, and seconds of one reading (the median)."""
+    database = Database(f"sqlite:///{folder}/calls.db")
+    await migrate(database)
+    await fill(database, total, unit=unit, progress=progress)
+    task = progress.add_task(f"counting {total:,} calls", total=total)
+    began = time.perf_counter()
+    await recount(database, repair=True, progress=lambda done, _: progress.update(task, completed=done))
+    counted = time.perf_counter() - began
+    times, cells = [], 0
+    for _ in range(_READINGS):
         began = time.perf_counter()
-        await recount(database, repair=True, progress=lambda done, _: progress.update(task, completed=done))
-        counted = time.perf_counter() - began
-        times, cells = [], 0
-        for _ in range(9):
+        _, cells = await read_results(database)
+        times.append(time.perf_counter() - began)
+    await database.close()
+    return counted, cells, statistics.median(times)
+
+
+def read_over_http(folder: Path, total: int) -> tuple[float, float]:
+    """Seconds of ``GET /experiments/{experiment}/results`` from a gateway on the database in ``folder``.
+
+    The median of some readings on one connection, and the first of all, for which the statistics are loaded.
+    """
+    times = []
+    with serving(Peer(name="gateway", what="no routes", order=_order), folder, None) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        for _ in range(_READINGS + 1):
             began = time.perf_counter()
-            _, cells = await read_results(database)
+            path = f"/api/v1/experiments/{_NAME}/results"
+            connection.request("GET", path, headers={"Authorization": f"Bearer {_TOKEN}"})
+            told = json.load(connection.getresponse())
             times.append(time.perf_counter() - began)
-        await database.close()
-    return counted, statistics.median(times), cells
+            if sum(arm["calls"] for arm in told["arms"]) != total:
+                raise RuntimeError(f"not all {total:,} calls are told: {told['arms']}")
+        connection.close()
+    return statistics.median(times[1:]), times[0]
+
+
+def _order(port: int, folder: Path) -> tuple[list[str], Mapping[str, str]]:
+    command, environment = PEERS[1].order(port, folder)
+    # The experiment stands in the database already; a route of this name would open another.
+    (folder / "routes" / "support.toml").unlink()
+    return command, environment
 
 
 def main(
@@ -134,13 +182,19 @@ def main(
     unit: Annotated[str, typer.Option(help="call, or caller for a sticky test.")] = "call",
 ) -> None:
     """Time results and a full recount as the calls become more."""
-    table = Table("calls", "cells", "results", "full recount", "calls a second")
+    columns = ("calls", "cells", "results", "over HTTP", "first over HTTP", "full recount", "calls a second")
+    table = Table(*columns)
     with Progress(console=console, transient=True) as progress:
         for total in sizes or (10_000, 100_000, 1_000_000):
-            counted, read, cells = asyncio.run(measure(total, unit, progress))
-            table.add_row(
-                f"{total:,}", f"{cells:,}", f"{read * 1e3:.1f} ms", f"{counted:.1f} s", f"{total / counted:,.0f}"
-            )
+            with tempfile.TemporaryDirectory(prefix="gateway-results-") as name:
+                figure = Figure(
+                    total,
+                    *asyncio.run(measure(total, unit, Path(name), progress)),
+                    *read_over_http(Path(name), total),
+                )
+            times = [f"{seconds * 1e3:.1f} ms" for seconds in (figure.read, figure.told, figure.first)]
+            counted = f"{figure.counted:.1f} s", f"{total / figure.counted:,.0f}"
+            table.add_row(f"{total:,}", f"{figure.cells:,}", *times, *counted)
     console.print(table)
 
 

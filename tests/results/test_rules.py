@@ -149,6 +149,17 @@ def test_7_simpson_warns() -> None:
     assert text.startswith("Simpson: pooled B stands at +4.6, stratified by var:stone at −")
 
 
+def test_7_nobody_is_a_winner_who_loses_in_every_segment_of_the_plan() -> None:
+    tenfold = [(value, 10 * a, 10 * b, 10 * c, 10 * d) for value, a, b, c, d in STONES]
+    tallies = in_segments(*tenfold, stratum="var:stone")
+    blind = tallies.evaluate(study())
+    assert blind.verdict.state == "better"
+    seeing = tallies.evaluate(study(strata=["var:stone"])).verdict
+    assert (seeing.state, seeing.arm) == ("running", "b")
+    assert seeing.text.startswith("B completes 4.6 points more calls (95 % always-valid interval +")
+    assert seeing.text.endswith("), but −5.4 with var:stone held fixed: nothing is certain.")
+
+
 def test_8_an_effect_that_depends_on_a_planned_segment_warns() -> None:
     strong = in_segments(("US", 500, 1000, 650, 1000), ("DE", 500, 1000, 520, 1000))
     assert "depends on country" in found(strong.evaluate(study(strata=["country"])))[8][1]

@@ -16,7 +16,7 @@ from gateway.model import Assignment, Call, Event, Served
 from gateway.storage.batch import Batch, Statements
 from gateway.storage.callbook import call_of, events_of, outcome_of
 from gateway.storage.engine import Database
-from gateway.storage.journal import Journal
+from gateway.storage.journal import Journal, read_entries
 from gateway.storage.ledger import Ledger
 from gateway.storage.recounting import recount
 from gateway.storage.rows import CallRow, row_of
@@ -309,6 +309,25 @@ async def test_a_journal_left_behind_is_replayed_at_the_next_start(database: Dat
         await replayed(ledger, 1)
     assert [one.id for one in await rows_of(database)] == ["CA1"]
     assert list((tmp_path / "journal").iterdir()) == []
+
+
+@pytest.mark.hurried
+async def test_a_call_that_the_database_refuses_does_not_hold_up_the_journal(
+    database: Database, tmp_path: Path
+) -> None:
+    async with opened(database, tmp_path) as ledger:
+        async with stuck(database):
+            bad = row("CA2", received_at=None)
+            await asyncio.gather(*(ledger.record(one) for one in (row("CA1"), bad, row("CA3"))))
+        await replayed(ledger, 3)
+    assert [one.id for one in await rows_of(database)] == ["CA1", "CA3"]
+    (kept,) = (tmp_path / "journal").iterdir()
+    assert [entry["call"]["id"] for entry in read_entries(kept)] == ["CA2"]
+    async with opened(database, tmp_path) as ledger, stuck(database):
+        await ledger.record(row("CA4"))
+    async with opened(database, tmp_path) as ledger:
+        await replayed(ledger, 1)
+    assert [one.id for one in await rows_of(database)] == ["CA1", "CA3", "CA4"]
 
 
 @pytest.mark.hurried
