@@ -4,6 +4,8 @@ A rule reads the evidence and tells what it found; it finds nothing where its nu
 thresholds are those of docs/reference/results.md, which tells of every rule.
 """
 
+from collections.abc import Iterator
+
 from gateway.results import judgerules
 from gateway.results.comparing import Comparison
 from gateway.results.evidence import Evidence
