@@ -1,17 +1,24 @@
 """Reads the calls of one experiment: a random sample with what was said, and all of them for an export."""
 
 import heapq
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.storage.callbook import newest_seq, seq_before
 from gateway.storage.rows import CallRow, row_in
 from gateway.storage.schema import call, outcome
 
 PORTION = 500
+LISTED = 10_000  # calls of a route that are looked through one by one; of more than that, places are drawn
+_FEWEST_DRAWS = 2_000  # by then an arm that takes part has been met
+_MOST_DRAWS = 50_000
+_MINUTE = 60_000
+_DAY = 24 * 60 * _MINUTE
 
 
 class Spoken(NamedTuple):
@@ -21,38 +28,95 @@ class Spoken(NamedTuple):
     body: dict[str, Any]
 
 
-async def sample_calls(
-    connection: AsyncConnection, experiment: str, arm: str, *, n: int, seed: int
-) -> tuple[int, list[Spoken]]:
-    """(how many there are, ``n`` of them): mature, analysed calls of an arm that have a transcript.
+class Sample(NamedTuple):
+    """Calls drawn from an arm, and from how many; None when there are too many to count."""
 
-    The draw is a keyed hash of the seed and the call, so that it is repeatable and every call is as likely.
+    of: int | None
+    calls: list[Spoken]
+
+
+_Drawn = tuple[Mapping[str, list[str]], Mapping[str, int] | None]
+"""The ids of the calls drawn from each arm, and from how many."""
+
+
+async def sample_calls(
+    connection: AsyncConnection, experiment: Mapping[str, Any], arms: Sequence[str], *, n: int, seed: int
+) -> dict[str, Sample]:
+    """Mature, analysed calls that have a transcript, drawn from each arm of an experiment's row.
+
+    The draw is a keyed hash of the seed and of the call or its place, so that it is repeatable and every call is as
+    likely. Of many calls places are drawn until enough are hit, so that it takes no longer when there are more.
     """
+    began, ended = experiment["opened_at"], experiment["closed_at"]
+    after = await seq_before(connection, began - _MINUTE)
+    # What the journal kept for longer than a day after the end is not drawn.
+    upto = await (newest_seq(connection) if ended is None else seq_before(connection, ended + _DAY))
+    within = sa.and_(call.c.route == experiment["route"], call.c.seq > after, call.c.seq <= upto)
+    some = sa.select(call.c.seq).where(within).limit(LISTED + 1).subquery()
+    many = (await connection.scalar(sa.select(sa.func.count()).select_from(some)) or 0) > LISTED
     spoken = outcome.c.body["transcript"].as_string().is_not(None)
-    query = (
-        sa.select(call.c.id)
+    eligible = (
+        sa.select(call.c.seq, call.c.id, call.c.arm)
         .join(outcome, outcome.c.call == call.c.id)
-        .where(call.c.experiment == experiment, call.c.arm == arm, call.c.analysed, call.c.mature, spoken)
+        .where(within, call.c.experiment == experiment["id"], call.c.analysed, call.c.mature, spoken)
     )
-    names = list(await connection.scalars(query))
+    draw = _hit(connection, eligible, after, upto, n, seed) if many else _listed(connection, eligible, n, seed)
+    drawn, counts = await draw
+    found = {one.call.id: one for one in await _spoken(connection, [name for arm in arms for name in drawn[arm][:n]])}
+    return {
+        arm: Sample(
+            None if counts is None else counts[arm], [found[name] for name in drawn[arm][:n] if name in found]
+        )
+        for arm in arms
+    }
+
+
+async def _listed(connection: AsyncConnection, eligible: Any, n: int, seed: int) -> _Drawn:
+    """Of all calls the ones with the smallest hash."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for row in await connection.execute(eligible):
+        names[row.arm].append(row.id)
 
     def luck(name: str) -> bytes:
         return blake2b(name.encode(), key=str(seed).encode(), digest_size=8, person=b"sample").digest()
 
-    drawn = heapq.nsmallest(n, names, key=luck)
-    found = {one.call.id: one for one in await _spoken(connection, drawn)}
-    return len(names), [found[name] for name in drawn if name in found]
+    drawn = {arm: heapq.nsmallest(n, all_, key=luck) for arm, all_ in names.items()}
+    return defaultdict(list, drawn), Counter({arm: len(all_) for arm, all_ in names.items()})
 
 
-async def calls_of_experiment(connection: AsyncConnection, experiment: str, *, after: int) -> list[Spoken]:
+async def _hit(connection: AsyncConnection, eligible: Any, after: int, upto: int, n: int, seed: int) -> _Drawn:
+    """Calls at places drawn from a range of row numbers; those of other experiments are misses."""
+    # A power of two, so that the same places are drawn while some more calls come in.
+    size, key = 1 << (upto - after).bit_length(), str(seed).encode()
+    drawn: defaultdict[str, list[str]] = defaultdict(list)
+    for start in range(0, _MOST_DRAWS, PORTION):
+        places: dict[int, None] = {}
+        for number in range(start, start + PORTION):
+            hashed = blake2b(number.to_bytes(8, "big"), key=key, digest_size=8, person=b"sample").digest()
+            places[after + 1 + int.from_bytes(hashed, "big") % size] = None
+        rows = await connection.execute(eligible.where(call.c.seq.in_([place for place in places if place <= upto])))
+        hits = {row.seq: row for row in rows}
+        for place in places:
+            if place in hits and hits[place].id not in drawn[hits[place].arm]:
+                drawn[hits[place].arm].append(hits[place].id)
+        if drawn and min(len(names) for names in drawn.values()) >= n and start >= _FEWEST_DRAWS:
+            break
+    return drawn, None
+
+
+async def calls_of_experiment(
+    connection: AsyncConnection, experiment: Mapping[str, Any], *, after: int
+) -> list[Spoken]:
     """The next portion of the calls that were assigned in an experiment, the oldest first, after a row number."""
-    query = sa.select(call.c.id).where(call.c.experiment == experiment, call.c.seq > after)
+    ours = sa.and_(call.c.route == experiment["route"], call.c.experiment == experiment["id"])
+    query = sa.select(call.c.id).where(ours, call.c.seq > after)
     return await _spoken(connection, list(await connection.scalars(query.order_by(call.c.seq).limit(PORTION))))
 
 
 async def calls_per_day(connection: AsyncConnection, route: str, *, since: int, days: float) -> float:
-    """How many calls a route had a day, of those that came in from ``since`` (Unix milliseconds) on."""
-    query = sa.select(sa.func.count()).where(call.c.route == route, call.c.received_at >= since)
+    """How many calls a route had a day, of those that came in from about ``since`` (Unix milliseconds) on."""
+    after = await seq_before(connection, since)
+    query = sa.select(sa.func.count()).where(call.c.route == route, call.c.seq > after)
     return (await connection.scalar(query) or 0) / days
 
 

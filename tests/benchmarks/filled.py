@@ -89,6 +89,9 @@ def fill(folder: Path, *, total: int, routes: int, progress: Progress) -> Path:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("PRAGMA cache_size=-500000")
         connection.execute("BEGIN")
+        # As if everything had begun before the first call.
+        connection.execute("UPDATE experiment SET opened_at = ?", (now - (_DAYS + 1) * _DAY,))
+        connection.execute("UPDATE epoch SET began_at = ? + number", (now - (_DAYS + 1) * _DAY,))
         _copy_counts(connection, small, total, now)
         for what, table, columns, rows in _tables(total, routes, now):
             progress(f"writing {what}")
@@ -133,30 +136,54 @@ def _tables(total: int, routes: int, now: int) -> Iterator[tuple[str, str, tuple
     yield "their events", "call_event", ("call", "key", "kind", "at", "data"), _events(total, now)
     outcome = ("call", "body", "received_at", "updated_at", "counted")
     yield "their outcomes", "outcome", outcome, _outcomes(total, now)
-    campaign = (
-        "id name route status reason settings author contacts skipped created_at started_at ended_at next_at".split()
-    )
-    yield "campaigns", "campaign", tuple(campaign), _campaigns(now)
+    campaign = "id name route status reason settings author contacts skipped created_at started_at ended_at next_at"
+    yield "campaigns", "campaign", tuple(campaign.split()), _campaigns(now)
     contact = "campaign line place to_number timezone consent variables state result text not_before attempts arm"
     contact += " version revision why analysed"
     yield "contacts", "contact", tuple(contact.split()), _contacts(now)
     attempt = "id campaign route to_number from_number variables state planned_at not_before intent_at looks contact"
     yield "attempts", "attempt", tuple(attempt.split()), _attempts(total, now)
-    yield "suppressions", "suppression", ("number", "reason", "author", "at"), (
-        (f"+1{AREAS[n % 20]}{3_000_000 + n}", "asked not to be called", "benchmark", now - n) for n in range(100_000)
+    yield (
+        "suppressions",
+        "suppression",
+        ("number", "reason", "author", "at"),
+        (
+            (f"+1{AREAS[n % 20]}{3_000_000 + n}", "asked not to be called", "benchmark", now - n)
+            for n in range(100_000)
+        ),
     )
-    yield "tokens", "token", ("id", "name", "role", "digest", "author", "created_at"), (
-        (f"tok_{n}", f"token {n}", "viewer", n.to_bytes(32, "big"), "admin", now - n) for n in range(1_000)
+    yield (
+        "tokens",
+        "token",
+        ("id", "name", "role", "digest", "author", "created_at"),
+        ((f"tok_{n}", f"token {n}", "viewer", n.to_bytes(32, "big"), "admin", now - n) for n in range(1_000)),
     )
-    yield "audit log", "audit", ("at", "author", "action", "subject", "detail"), (
-        (now - (200_000 - n) * 1000, f"author {n % 50}", f"action {n % 40}", f"route r{n % routes}", '{"to": "a"}')
-        for n in range(200_000)
+    yield (
+        "audit log",
+        "audit",
+        ("at", "author", "action", "subject", "detail"),
+        (
+            (
+                now - (200_000 - n) * 1000,
+                f"author {n % 50}",
+                f"action {n % 40}",
+                f"route r{n % routes}",
+                '{"to": "a"}',
+            )
+            for n in range(200_000)
+        ),
     )
-    yield "holds", "hold", ('"to"', "route", "author", "reason", "set_at"), (
-        ("b", f"r{n * 50 + 3}", "benchmark", "benchmark", now) for n in range(100)
+    yield (
+        "holds",
+        "hold",
+        ('"to"', "route", "author", "reason", "set_at"),
+        (("b", f"r{n * 50 + 3}", "benchmark", "benchmark", now) for n in range(100)),
     )
-    yield "sessions", "session", ("digest", "token", "family", "began_at", "issued_at", "expires_at"), (
-        (n.to_bytes(32, "big"), b"t", "f", now, now, now + _DAY) for n in range(1_000)
+    yield (
+        "sessions",
+        "session",
+        ("digest", "token", "family", "began_at", "issued_at", "expires_at"),
+        ((n.to_bytes(32, "big"), b"t", "f", now, now, now + _DAY) for n in range(1_000)),
     )
 
 

@@ -78,11 +78,13 @@ async def show_samples(ask: Ask) -> dict[str, Any]:
         arms = sorted({arm["arm"] for epoch in found["epochs"] for arm in epoch["arms"]})
         if asked.arm is not None and asked.arm not in arms:
             raise NotFound(f"experiment {found['id']} has no arm {asked.arm}")
-        samples = {}
-        for arm in [asked.arm] if asked.arm is not None else arms:
-            of, drawn = await sample_calls(connection, found["id"], arm, n=asked.n, seed=asked.seed)
-            why = f"drawn by seed {asked.seed} from the {of:,} mature calls of arm {arm} that have a transcript"
-            samples[arm] = {"of": of, "calls": [_sample(one, f"{why}, all equally likely") for one in drawn]}
+        wanted = [asked.arm] if asked.arm is not None else arms
+        drawn = await sample_calls(connection, found, wanted, n=asked.n, seed=asked.seed)
+    samples = {}
+    for arm, (of, calls) in drawn.items():
+        mature = "mature calls" if of is None else f"{of:,} mature calls"
+        why = f"drawn by seed {asked.seed} from the {mature} of arm {arm} that have a transcript"
+        samples[arm] = {"of": of, "calls": [_sample(one, f"{why}, all equally likely") for one in calls]}
     return {"experiment": _shown(found), "seed": asked.seed, "samples": samples}
 
 
@@ -213,7 +215,7 @@ async def _rows(database: Database, found: Mapping[str, Any]) -> AsyncIterator[l
     while True:
         # A connection for each portion: who reads slowly must not keep one from others.
         async with database.read() as connection:
-            portion = await calls_of_experiment(connection, found["id"], after=last)
+            portion = await calls_of_experiment(connection, found, after=last)
         if not portion:
             return
         last = portion[-1].call.seq or last
