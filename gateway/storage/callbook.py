@@ -11,7 +11,7 @@ from gateway.model import Event
 from gateway.storage.rows import CallRow, event_in, row_in
 from gateway.storage.schema import call, call_event, experiment, outcome
 
-REACH = 200_000
+REACH = 100_000
 """How many calls one page looks through for what no index finds."""
 
 _UNINDEXED = ("arm", "version", "status", "direction")

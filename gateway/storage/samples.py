@@ -16,7 +16,7 @@ from gateway.storage.schema import call, outcome
 PORTION = 500
 LISTED = 10_000  # calls of a route that are looked through one by one; of more than that, places are drawn
 _FEWEST_DRAWS = 2_000  # by then an arm that takes part has been met
-_MOST_DRAWS = 50_000
+_MOST_DRAWS = 20_000
 _MINUTE = 60_000
 _DAY = 24 * 60 * _MINUTE
 

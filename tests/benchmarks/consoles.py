@@ -61,14 +61,14 @@ class Consoles:
         """Be one open page: hear what changes, and read itself again as its script does."""
         rested = 0.0
         reading: asyncio.Task[None] | None = None
-        async with self._http.get(f"{self._url}/live") as answer:
+        async with asyncio.TaskGroup() as readings, self._http.get(f"{self._url}/live") as answer:
             assert answer.status == 200, answer.status
             async for line in answer.content:
                 if not line.startswith(b"event: "):
                     continue
                 self.events += 1
                 if reads and line.strip() == b"event: hold" and (reading is None or reading.done()):
-                    reading = asyncio.create_task(self.read(page, max(0.0, rested - time.monotonic())))
+                    reading = readings.create_task(self.read(page, max(0.0, rested - time.monotonic())))
                     rested = time.monotonic() + READ_AGAIN_SECONDS
 
     async def read(self, page: str, after: float = 0.0) -> None:
