@@ -18,10 +18,10 @@ from gateway.carrier.signature import Keyring, Verifier
 from gateway.datacare import DataCare
 from gateway.dialer import Dialer, Owner
 from gateway.errors import Invalid, Problem, Unavailable
-from gateway.experiments import Evaluation, Experiments
+from gateway.experiments import Experiments
 from gateway.feed import Feed
 from gateway.judges import open_judge
-from gateway.judging import judge_again, why_blocked
+from gateway.judging import Changed, why_blocked
 from gateway.livestate import LiveState
 from gateway.log import Throttle
 from gateway.machines import Machines
@@ -167,9 +167,6 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
         judge = await stack.enter_async_context(open_judge(settings.analysis, wall=wall))
         machines = Machines(ledger=ledger, outbox=outbox, carrier=carrier, wall=wall)
 
-        async def judging(name: str) -> Evaluation | None:
-            return await judge_again(database, name, wall())
-
         gateway = Gateway(
             settings=settings,
             database=database,
@@ -225,7 +222,7 @@ async def open_gateway(settings: Settings, *, wall: Callable[[], int] = wall_clo
             asyncio.create_task(_every(MATURE_SECONDS, lambda: _mature(gateway))),
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(gateway))),
             asyncio.create_task(_every(DRIFT_SECONDS, lambda: look_for_drift(gateway))),
-            asyncio.create_task(_every(LEAD_SECONDS, lambda: gateway.experiments.lead(judging))),
+            asyncio.create_task(_every(LEAD_SECONDS, lambda: gateway.experiments.lead(Changed(database, wall)))),
             asyncio.create_task(_every(NOTIFY_SECONDS, notifier.step)),
             asyncio.create_task(_every(TIDY_SECONDS, notifier.tidy)),
             asyncio.create_task(gateway.feed.run()),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import NotFound
-from gateway.judging import judge, judge_again, look, why_blocked
+from gateway.judging import Changed, judge, look, why_blocked
 from gateway.storage.engine import Database
 from gateway.storage.readings import (
     Remembered,
@@ -60,11 +60,11 @@ async def test_what_was_judged_is_remembered_and_looking_changes_nothing(served:
     assert await why_blocked(database, "support-1") is None
     assert kept["body"]["metrics"] == shown["metrics"]
     assert memory["b", "success"].p == evaluation.evidence.primary["b"].p
-    assert await judge_again(database, "support-1", served.gateway.wall()) is None
+    assert await Changed(database, served.gateway.wall)("support-1") is None
     await feed(served, [(True, True)])
     async with database.read() as connection:
         assert set(await changed(connection)) == {"support-1", "sales-1"}
-    assert await judge_again(database, "support-1", served.gateway.wall()) is not None
+    assert await Changed(database, served.gateway.wall)("support-1") is not None
 
 
 async def test_a_blocked_verdict_says_why_to_whoever_would_apply_it(database: Database) -> None:

@@ -157,7 +157,7 @@ async def list_experiments(
     if open_only:
         query = query.where(experiment.c.closed_at.is_(None))
     query = query.order_by(experiment.c.opened_at.desc(), experiment.c.id.desc()).offset(skip).limit(limit)
-    found = [dict(row._mapping) for row in await connection.execute(query)]
+    found = [dict(row._mapping) async for row in streamed(connection, query)]
     epochs: dict[str, list[dict[str, Any]]] = {}
     amended = set[str]()
     ids = [one["id"] for one in found]
