@@ -36,6 +36,12 @@ _DAYS = 28
 _REVISIONS = 60
 _COUNTED = 10_000  # calls that are really counted
 _STATUSES = ("no-answer", "busy", "failed", "canceled")
+_JUDGED = json.dumps(
+    {
+        "verdict": {"state": "collecting", "text": "It is collecting calls: 100 of 3,000."},
+        "arms": [{"arm": arm, "version": f"support@{place}", "calls": 50} for place, arm in enumerate("ab", 1)],
+    }
+)
 Progress = Callable[[str], None]
 
 
@@ -178,6 +184,13 @@ def _tables(total: int, routes: int, now: int) -> Iterator[tuple[str, str, tuple
         "hold",
         ('"to"', "route", "author", "reason", "set_at"),
         (("b", f"r{n * 50 + 3}", "benchmark", "benchmark", now) for n in range(100)),
+    )
+    # As they were judged last; without them the gateway would judge each in the background while pages are timed.
+    yield (
+        "evaluations",
+        "evaluation",
+        ("experiment", "at", "mark", "body"),
+        ((f"r{n}-1", now, "running/1/0/0/0", _JUDGED) for n in range(0, routes - 2, 2)),
     )
     yield (
         "sessions",
