@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test experiments check lint format bench bench-results lock clean kill-test screenshots chromium
+.PHONY: help install demo test experiments check format bench bench-results bench-console lock clean kill-test screenshots chromium
 
 help:  ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,10 @@ bench: .venv/.tested  ## Time the voice webhook against its peers and beside lon
 
 bench-results: .venv/.tested  ## Time results and a full recount at up to a million calls
 	$(BIN)/python -m tests.benchmarks.results
+
+bench-console: .venv/.tested  ## Time every page of the console at a million calls, and the voice webhook beside fifty open ones
+	$(BIN)/python -m tests.benchmarks.pages
+	$(BIN)/python -m tests.benchmarks.consoles
 
 PIP_COMPILE := ../$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-options --no-header
 kill-test: .venv/.tested  ## Kill the server and the dialer, and cut the power, thirty times each; load 100,000 contacts

@@ -4,6 +4,7 @@ What starts and stops a test is a revision of its route, whichever door it came 
 step of a ramp is an epoch. One process at a time does what is due by itself.
 """
 
+import asyncio
 import copy
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -38,6 +39,7 @@ from gateway.storage.revisions import end_hold, put_hold
 _log = log.get("experiments")
 
 LEASE_MS = 30_000
+_AT_ONCE = 50  # experiments that are looked at before calls have their turn
 _LEADER = Author(name="gateway", door="experiment")
 
 Row = dict[str, Any]
@@ -94,27 +96,39 @@ class Experiments:
 
     # -- reading -------------------------------------------------------------------------------------------
 
-    async def list(self) -> list[Row]:
-        """Every experiment, newest first; before these the drafts: routes with a test that is written and off."""
+    async def list(self, *, skip: int = 0, limit: int) -> tuple[list[Row], bool]:
+        """Experiments, newest first; before these the drafts by name: routes with a test that is written and off.
+
+        ``limit`` of them behind the first ``skip``, and whether there are more.
+        """
+        routes = self._state.snapshot.routes
+        split = sorted(name for name, live in routes.items() if _is_draft(live.route, live.experiment))
+        written = split[skip : skip + limit]
         async with self._database.read() as connection:
-            found = await list_experiments(connection)
-            routes = self._state.snapshot.routes
-            split = [name for name, live in routes.items() if _is_draft(live.route, live.experiment)]
-            numbers = await experiment_numbers(connection, split)
-        drafts = [_draft(routes[name].route, numbers.get(name, 0) + 1) for name in sorted(split)]
-        return drafts + [self._with_status(one) for one in found]
+            numbers = await experiment_numbers(connection, written)
+            drafts = [_draft(routes[name].route, numbers.get(name, 0) + 1) for name in written]
+            skip, limit = max(0, skip - len(split)), limit - len(drafts)
+            found = await list_experiments(connection, skip=skip, limit=limit + 1)
+        return drafts + [self._with_status(one) for one in found[:limit]], len(found) > limit
 
     async def find(self, name: str) -> Row:
         """One experiment with its epochs and what was done to it; raises NotFound."""
         async with self._database.read() as connection:
             found = await list_experiments(connection, name)
-            events = await events_of_experiment(connection, name)
-        if found:
-            return self._with_status(found[0]) | {"events": events}
-        draft = next((one for one in await self.list() if one["id"] == name and one["status"] == "draft"), None)
+            if found:
+                return self._with_status(found[0]) | {"events": await events_of_experiment(connection, name)}
+            draft = await self._draft_named(connection, name)
         if draft is None:
             raise NotFound(f"there is no experiment {name}")
         return draft | {"events": []}
+
+    async def _draft_named(self, connection: Connection, name: str) -> Row | None:
+        route, _, _ = name.rpartition("-")
+        live = self._state.snapshot.routes.get(route)
+        if live is None or not _is_draft(live.route, live.experiment):
+            return None
+        draft = _draft(live.route, (await experiment_numbers(connection, [route])).get(route, 0) + 1)
+        return draft if draft["id"] == name else None
 
     def _with_status(self, one: Row) -> Row:
         hold = self._state.holds.get(one["route"])
@@ -235,7 +249,9 @@ class Experiments:
             return
         async with self._database.read() as connection:
             found = await list_experiments(connection, open_only=True)
-        for one in found:
+        for place, one in enumerate(found):
+            if place % _AT_ONCE == 0:
+                await asyncio.sleep(0)
             try:
                 await self._lead_one(self._with_status(one), judging)
             except GatewayError as error:

@@ -4,11 +4,11 @@ One task of one process judges and writes. Pages evaluate too, of the newest sum
 nothing: what is known does not depend on who looks, or how often.
 """
 
-import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gateway.courtesy import aside
 from gateway.errors import NotFound
 from gateway.results.study import Study, study_of
 from gateway.routefile import build_versions
@@ -18,7 +18,7 @@ from gateway.storage.engine import Connection, Database
 from gateway.storage.experiments import list_experiments
 from gateway.storage.readings import (
     Remembered,
-    last_evaluation,
+    changed,
     mark_of,
     put_evaluation,
     put_readings,
@@ -39,7 +39,7 @@ async def judge(database: Database, experiment: str, now: int) -> "Evaluation":
     async with database.read() as connection:
         mark = await mark_of(connection, experiment)
         told = await _told(connection, experiment)
-    evaluation, shown = await asyncio.to_thread(_evaluate, *told, now)
+    evaluation, shown = await aside(_evaluate, *told, now)
     memory = {key: Remembered(*_memory(one)) for key, one in evaluation.running.items()}
     async with database.write() as connection:
         await put_readings(connection, database, experiment, memory)
@@ -47,13 +47,21 @@ async def judge(database: Database, experiment: str, now: int) -> "Evaluation":
     return evaluation
 
 
-async def judge_again(database: Database, experiment: str, now: int) -> "Evaluation | None":
-    """Judge an experiment whose sums, labels, epochs or status have changed since it was; None for any other."""
-    async with database.read() as connection:
-        last = await last_evaluation(connection, experiment)
-        if last is not None and last["mark"] == await mark_of(connection, experiment):
-            return None
-    return await judge(database, experiment, now)
+class Changed:
+    """Judges, in one pass over many experiments, those whose sums, labels, epochs or status have changed since."""
+
+    def __init__(self, database: Database, wall: Callable[[], int]) -> None:
+        self._database = database
+        self._wall = wall
+        self._names: set[str] | None = None
+
+    async def __call__(self, experiment: str) -> "Evaluation | None":
+        """The evaluation of an experiment that has changed; None for another."""
+        if self._names is None:
+            # One question for all: thousands of tests may be open, and few of them have had a call.
+            async with self._database.read() as connection:
+                self._names = set(await changed(connection))
+        return await judge(self._database, experiment, self._wall()) if experiment in self._names else None
 
 
 async def caveat(database: Database, experiment: str, now: int) -> str | None:
@@ -67,7 +75,7 @@ async def caveat(database: Database, experiment: str, now: int) -> str | None:
 
 async def look(connection: Connection, experiment: str, now: int) -> "tuple[Evaluation, dict[str, Any]]":
     """An experiment as it stands, and the same as the API shows it; nothing is written."""
-    return await asyncio.to_thread(_evaluate, *await _told(connection, experiment), now)
+    return await aside(_evaluate, *await _told(connection, experiment), now)
 
 
 Tallies = list[tuple[Cell, Count]]

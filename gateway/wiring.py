@@ -20,10 +20,10 @@ from gateway.datacare import DataCare
 from gateway.dialer import Dialer, Owner
 from gateway.drafts import Author, read_files, read_folders
 from gateway.errors import Invalid, Problem, Unavailable
-from gateway.experiments import Evaluation, Experiments
+from gateway.experiments import Experiments
 from gateway.feed import Feed
 from gateway.judges import describe, open_judge
-from gateway.judging import caveat, judge_again
+from gateway.judging import Changed, caveat
 from gateway.ladder import Voice
 from gateway.livestate import LiveState
 from gateway.log import Throttle
@@ -397,11 +397,7 @@ async def _mature(gateway: Gateway) -> None:
 
 async def lead(gateway: Gateway) -> None:
     """Judge the open experiments and do what is due in them, if it is this process's turn to."""
-
-    async def judging(name: str) -> Evaluation | None:
-        return await judge_again(gateway.database, name, gateway.wall())
-
-    await gateway.experiments.lead(judging)
+    await gateway.experiments.lead(Changed(gateway.database, gateway.wall))
 
 
 async def tidy(gateway: Gateway) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from gateway import wiring
 from gateway.errors import NotFound
-from gateway.judging import caveat, judge, judge_again, look
+from gateway.judging import Changed, caveat, judge, look
 from gateway.storage.engine import Database
 from gateway.storage.experiments import take_lease
 from gateway.storage.readings import (
@@ -72,11 +72,11 @@ async def test_what_was_judged_is_remembered_and_looking_changes_nothing(served:
     assert await caveat(database, "support-1", served.gateway.wall()) is None
     assert kept["body"]["metrics"] == shown["metrics"]
     assert memory["b", "success"].p == evaluation.evidence.primary["b"].p
-    assert await judge_again(database, "support-1", served.gateway.wall()) is None
+    assert await Changed(database, served.gateway.wall)("support-1") is None
     await feed(served, [(True, True)])
     async with database.read() as connection:
         assert set(await changed(connection)) == {"support-1", "sales-1"}
-    assert await judge_again(database, "support-1", served.gateway.wall()) is not None
+    assert await Changed(database, served.gateway.wall)("support-1") is not None
 
 
 async def test_a_blocked_verdict_says_why_to_whoever_would_apply_it(served: Running) -> None:

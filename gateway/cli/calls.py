@@ -1,10 +1,12 @@
 """Verbs of calls that were received or placed."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from gateway.cli.terminal import AsJson, ask, show
+from gateway.client import GatewayClient
 
 group = typer.Typer(no_args_is_help=True, help="Read what became of calls.")
 
@@ -19,8 +21,8 @@ def list_calls(
     as_json: AsJson = False,
 ) -> None:
     """Show the newest calls."""
-    wanted = {"route": route, "arm": arm, "status": status, "number": number, "limit": limit}
-    answer = ask(lambda gateway: gateway.get("/calls", **wanted))
+    wanted = {"route": route, "arm": arm, "status": status, "number": number}
+    answer = ask(lambda gateway: _newest(gateway, limit, wanted))
     rows = [
         [
             one["id"],
@@ -34,6 +36,16 @@ def list_calls(
         for one in answer["calls"]
     ]
     show(answer, as_json, *rows, head=("call", "from", "route", "arm", "served by", "status", "seconds"))
+
+
+async def _newest(gateway: GatewayClient, limit: int, wanted: Mapping[str, str | None]) -> dict[str, Any]:
+    """As many calls as are asked for: one page may have looked through many, and hold few."""
+    page = await gateway.get("/calls", **wanted, limit=limit)
+    calls = page["calls"]
+    while page["next"] is not None and len(calls) < limit:
+        page = await gateway.get("/calls", **wanted, limit=limit - len(calls), cursor=page["next"])
+        calls += page["calls"]
+    return page | {"calls": calls}
 
 
 @group.command("explain")

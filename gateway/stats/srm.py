@@ -49,14 +49,15 @@ def sequential_srm(
 ) -> float:
     """ln E of the product over epochs, each (counts per arm, weights); alarm at ln E >= `ALARM`, i.e. E >= 1000.
 
-    An epoch with less than two arms of weight says nothing. Calls on an arm without weight are not counted here.
+    An epoch with less than two arms of weight, or without calls, says nothing. Calls on an arm without weight are not
+    counted here.
     """
     return sum(_epoch(counts, weights, concentration) for counts, weights in epochs)
 
 
 def _epoch(counts: Sequence[int], weights: Sequence[float], concentration: float) -> float:
     drawn = [(count, weight) for count, weight in zip(counts, weights, strict=True) if weight > 0]
-    if len(drawn) < 2:
+    if len(drawn) < 2 or not any(count for count, _ in drawn):
         return 0.0
     return float(log_e_value([c for c, _ in drawn], [w for _, w in drawn], concentration=concentration))
 

@@ -15,10 +15,11 @@ async def token_of(connection: AsyncConnection, digest: bytes) -> dict[str, Any]
     return dict(row._mapping) if row else None
 
 
-async def list_tokens(connection: AsyncConnection) -> list[dict[str, Any]]:
-    """Every token, newest first, without its digest."""
+async def list_tokens(connection: AsyncConnection, *, skip: int, limit: int) -> list[dict[str, Any]]:
+    """Tokens, newest first, without their digests: ``limit`` of them behind the first ``skip``."""
     columns = [column for column in token.c if column is not token.c.digest]
-    rows = await connection.execute(sa.select(*columns).order_by(token.c.created_at.desc(), token.c.id))
+    query = sa.select(*columns).order_by(token.c.created_at.desc(), token.c.id)
+    rows = await connection.execute(query.offset(skip).limit(limit))
     return [dict(row._mapping) for row in rows]
 
 

@@ -1,5 +1,6 @@
 """Reads what is known of calls: pages of the list, one call with its timeline, and calls left open."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.model import Event
 from gateway.storage.rows import CallRow, event_in, row_in
-from gateway.storage.schema import call, call_event, outcome
+from gateway.storage.schema import call, call_event, experiment, outcome
+
+REACH = 100_000
+"""How many calls one page looks through for what no index finds."""
+
+_UNINDEXED = ("arm", "version", "status", "direction")
+_ASTRAY = 60_000  # milliseconds by which the clocks of two processes may differ
+_KEPT = 24 * 60 * 60_000  # how long the journal may have kept a call
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,33 +37,82 @@ class Filter:
     until: int | None = None
 
 
-async def list_calls(connection: AsyncConnection, wanted: Filter, *, before: int | None, limit: int) -> list[CallRow]:
-    """Calls, newest first, from just before the row number ``before``."""
-    conditions = [] if before is None else [call.c.seq < before]
-    for name in ("route", "experiment", "arm", "version", "status", "direction"):
-        value = getattr(wanted, name)
-        if value is not None:
-            conditions.append(call.c[name] == value)
+async def list_calls(
+    connection: AsyncConnection, wanted: Filter, *, before: int | None, limit: int
+) -> tuple[list[CallRow], int | None]:
+    """Calls, newest first, from just before the row number ``before``, and before which one the next page begins.
+
+    What no index finds is looked for among ``REACH`` calls at a time: a page may then hold fewer than ``limit``, or
+    none, with more behind it. Behind the last page that is None. A call that the journal kept for more than a day is
+    not found by ``until``.
+    """
+    top = before if before is not None else await newest_seq(connection) + 1
+    bottom, conditions = (
+        0,
+        [
+            call.c[name] == value
+            for name in ("route", "experiment", *_UNINDEXED)
+            if (value := getattr(wanted, name)) is not None
+        ],
+    )
+    if wanted.experiment is not None:
+        # Its calls are found by those of its route, from its beginning on.
+        one = sa.select(experiment.c.route, experiment.c.opened_at).where(experiment.c.id == wanted.experiment)
+        of = (await connection.execute(one)).first()
+        if of is None:
+            return [], None
+        conditions.append(call.c.route == of.route)
+        bottom = await seq_before(connection, of.opened_at - _ASTRAY)
     if wanted.since is not None:
         conditions.append(call.c.received_at >= wanted.since)
+        bottom = max(bottom, await seq_before(connection, wanted.since - _ASTRAY))
     if wanted.until is not None:
         conditions.append(call.c.received_at < wanted.until)
+        top = min(top, await seq_before(connection, wanted.until + _KEPT) + 1)
+    lowest = bottom
+    if any(getattr(wanted, name) is not None for name in _UNINDEXED):
+        bottom = max(bottom, top - 1 - REACH)
+    conditions += [call.c.seq > bottom, call.c.seq < top]
+    rows = [row_in(row) for row in await connection.execute(_newest(conditions, wanted.number, limit))]
+    if len(rows) == limit:
+        return rows, rows[-1].seq
+    return rows, bottom + 1 if bottom > lowest else None
+
+
+def _newest(conditions: Sequence[sa.ColumnElement[bool]], number: str | None, limit: int) -> sa.Select[Any]:
     newest = call.c.seq.desc()
-    query = sa.select(call).where(*conditions).order_by(newest).limit(limit)
-    if wanted.number is not None:
-        # Each side is looked up in its own index, in its order: an "or" would read all calls of a busy number.
-        sides = [
-            sa.select(
-                sa.select(call.c.seq)
-                .where(side == wanted.number, *conditions)
-                .order_by(newest)
-                .limit(limit)
-                .subquery()
-            )
-            for side in (call.c.from_number, call.c.to_number)
-        ]
-        query = sa.select(call).where(call.c.seq.in_(sa.union(*sides))).order_by(newest).limit(limit)
-    return [row_in(row) for row in await connection.execute(query)]
+    query = sa.select(call).order_by(newest).limit(limit)
+    if number is None:
+        return query.where(*conditions)
+    # Each side is looked up in its own index, in its order: an "or" would read all calls of a busy number.
+    sides = [
+        sa.select(sa.select(call.c.seq).where(side == number, *conditions).order_by(newest).limit(limit).subquery())
+        for side in (call.c.from_number, call.c.to_number)
+    ]
+    return query.where(call.c.seq.in_(sa.union(*sides)))
+
+
+async def newest_seq(connection: AsyncConnection) -> int:
+    """The row number of the newest call; 0 without any."""
+    return await connection.scalar(sa.select(sa.func.max(call.c.seq))) or 0
+
+
+async def seq_before(connection: AsyncConnection, at: int) -> int:
+    """The row number of the last call before a moment (Unix milliseconds), within a second or so; 0 for none.
+
+    Found by halving, because calls are written as they come in, but for those that the journal kept for a while: they
+    are passed over, and have higher numbers than their time says.
+    """
+    low, high = 0, await newest_seq(connection)
+    while low < high:
+        middle = (low + high + 1) // 2
+        query = sa.select(call.c.seq, call.c.received_at).where(call.c.seq >= middle, sa.not_(call.c.journalled))
+        row = (await connection.execute(query.order_by(call.c.seq).limit(1))).first()
+        if row is not None and row.seq <= high and row.received_at < at:
+            low = row.seq
+        else:
+            high = middle - 1
+    return low
 
 
 async def call_of(connection: AsyncConnection, name: str) -> CallRow | None:

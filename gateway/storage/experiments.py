@@ -139,27 +139,35 @@ async def lock_matured(connection: AsyncConnection, *, closed_before: int, now: 
 
 
 async def list_experiments(
-    connection: AsyncConnection, name: str | None = None, *, open_only: bool = False
+    connection: AsyncConnection,
+    name: str | None = None,
+    *,
+    open_only: bool = False,
+    skip: int = 0,
+    limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """Experiments that were not deleted, newest first, each with its epochs; one when ``name`` is its id.
 
-    ``amended`` says whether its plan was edited while it was open.
+    ``amended`` says whether its plan was edited while it was open. The first ``skip`` are left out, and all after
+    ``limit`` of the others.
     """
     query = sa.select(experiment).where(experiment.c.deleted_at.is_(None))
     if name is not None:
         query = query.where(experiment.c.id == name)
     if open_only:
         query = query.where(experiment.c.closed_at.is_(None))
-    query = query.order_by(experiment.c.opened_at.desc(), experiment.c.id.desc())
-    found = [dict(row._mapping) for row in await connection.execute(query)]
+    query = query.order_by(experiment.c.opened_at.desc(), experiment.c.id.desc()).offset(skip).limit(limit)
+    found = [dict(row._mapping) async for row in streamed(connection, query)]
     epochs: dict[str, list[dict[str, Any]]] = {}
+    amended = set[str]()
     ids = [one["id"] for one in found]
     for start in range(0, len(ids), CHUNK):
-        stretch = sa.select(epoch).where(epoch.c.experiment.in_(ids[start : start + CHUNK]))
+        some = ids[start : start + CHUNK]
+        stretch = sa.select(epoch).where(epoch.c.experiment.in_(some))
         for row in await connection.execute(stretch.order_by(epoch.c.experiment, epoch.c.number)):
             epochs.setdefault(row.experiment, []).append(dict(row._mapping))
-    edited = sa.select(experiment_event.c.experiment).where(experiment_event.c.kind == "amended")
-    amended = set(await connection.scalars(edited.where(experiment_event.c.experiment == name) if name else edited))
+        edited = sa.select(experiment_event.c.experiment).where(experiment_event.c.kind == "amended")
+        amended.update(await connection.scalars(edited.where(experiment_event.c.experiment.in_(some))))
     return [one | {"epochs": epochs.get(one["id"], []), "amended": one["id"] in amended} for one in found]
 
 

@@ -1,8 +1,8 @@
 """Reads the calls of one experiment: a random sample with what was said, and all of them for an export."""
 
-import asyncio
 import heapq
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -11,11 +11,16 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.analyses import Labelled
+from gateway.storage.callbook import newest_seq, seq_before
 from gateway.storage.rows import CallRow, row_in
 from gateway.storage.schema import call, outcome
 
 PORTION = 500
-_SPOKEN = outcome.c.body["transcript"].as_string().is_not(None)
+LISTED = 10_000  # calls of a route that are looked through one by one; of more than that, places are drawn
+_FEWEST_DRAWS = 2_000  # by then an arm that takes part has been met
+_MOST_DRAWS = 20_000
+_MINUTE = 60_000
+_DAY = 24 * 60 * _MINUTE
 
 
 class Spoken(NamedTuple):
@@ -25,26 +30,29 @@ class Spoken(NamedTuple):
     body: dict[str, Any]
 
 
+class Sample(NamedTuple):
+    """Calls drawn from an arm, and from how many; None when there are too many to count."""
+
+    of: int | None
+    calls: list[Spoken]
+
+
+_Drawn = tuple[Mapping[str, list[str]], Mapping[str, int] | None]
+"""The ids of the calls drawn from each arm, and from how many."""
+
+
 async def sample_calls(
-    connection: AsyncConnection, experiment: str, arm: str, *, n: int, seed: int
-) -> tuple[int, list[Spoken]]:
-    """(how many there are, ``n`` of them): mature, analysed calls of an arm that have a transcript.
-
-    The draw is a keyed hash of the seed and the call, so that it is repeatable and every call is as likely.
-    """
-    query = (
-        sa.select(call.c.id)
-        .join(outcome, outcome.c.call == call.c.id)
-        .where(call.c.experiment == experiment, call.c.arm == arm, call.c.analysed, call.c.mature, _SPOKEN)
-    )
-    names = list(await connection.scalars(query))
-
-    def luck(name: str) -> bytes:
-        return blake2b(name.encode(), key=str(seed).encode(), digest_size=8, person=b"sample").digest()
-
-    drawn = heapq.nsmallest(n, names, key=luck)
-    found = {one.call.id: one for one in await _spoken(connection, drawn)}
-    return len(names), [found[name] for name in drawn if name in found]
+    connection: AsyncConnection, experiment: Mapping[str, Any], arms: Sequence[str], *, n: int, seed: int
+) -> dict[str, Sample]:
+    """Mature, analysed calls that have a transcript, drawn from each arm of an experiment's row."""
+    drawn, counts = await _draw(connection, experiment, n=n, key=str(seed).encode())
+    found = {one.call.id: one for one in await _spoken(connection, [name for arm in arms for name in drawn[arm][:n]])}
+    return {
+        arm: Sample(
+            None if counts is None else counts[arm], [found[name] for name in drawn[arm][:n] if name in found]
+        )
+        for arm in arms
+    }
 
 
 class Draw(NamedTuple):
@@ -55,7 +63,13 @@ class Draw(NamedTuple):
 
 
 async def draw_to_label(
-    connection: AsyncConnection, experiment: str, *, author: str, labels: Sequence[Labelled], wanted: int, after: str
+    connection: AsyncConnection,
+    experiment: Mapping[str, Any],
+    *,
+    author: str,
+    labels: Sequence[Labelled],
+    wanted: int,
+    after: str,
 ) -> Draw:
     """A call for a person to label: random within its arm, and from the arms as they still lack labels.
 
@@ -63,54 +77,97 @@ async def draw_to_label(
     not. Everybody has an order of their own, so that people who work side by side hear different calls. It is the
     first behind the call ``after``, of which the person wanted to hear no more.
     """
-    ours = sa.and_(call.c.experiment == experiment, call.c.analysed, call.c.mature)
-    arms: dict[str, list[str]] = {}
-    for row in await connection.execute(sa.select(call.c.id, call.c.arm).where(ours)):
-        arms.setdefault(row.arm, []).append(row.id)
-    of_anybody = {one.call for one in labels}
+    of_anybody = {one.call: one.arm for one in labels}
     of_author = {one.call for one in labels if one.author == author}
-    again = dict.fromkeys(arms, wanted)
-    lacking = {arm: max(0, wanted - len(of_anybody.intersection(names))) for arm, names in arms.items()}
-    for known, count in ((of_anybody, lacking if any(lacking.values()) else again), (of_author, again)):
-        found: list[str] = []
-        for arm, names in arms.items():
-            # In a thread: there may be very many calls, and the loop answers those that ring.
-            drawn = await asyncio.to_thread(sorted, set(names) - known, key=partial(_luck, author))
-            found += await _first_spoken(connection, drawn, count[arm])
-        order = sorted(found, key=lambda name: _luck(author, name)[8:])
-        behind = [name for name in order if not after or _luck(author, name)[8:] > _luck(author, after)[8:]]
+    drawn, _ = await _draw(connection, experiment, n=wanted + len(of_anybody), key=_luck(author, ""))
+    again = dict.fromkeys(drawn, wanted)
+    have = Counter(of_anybody.values())
+    lacking = {arm: max(0, wanted - have[arm]) for arm in drawn}
+    for known, count in ((of_anybody.keys(), lacking if any(lacking.values()) else again), (of_author, again)):
+        fresh = {arm: [name for name in names if name not in known] for arm, names in drawn.items()}
+        order = sorted((name for arm in fresh for name in fresh[arm][: count[arm]]), key=partial(_luck, author))
+        behind = [name for name in order if not after or _luck(author, name) > _luck(author, after)]
         if order:
             spoken = await _spoken(connection, behind[:1])
             return Draw(spoken[0] if spoken else None, len(order) - len(behind))
     return Draw(None, 0)
 
 
-async def _first_spoken(connection: AsyncConnection, names: Sequence[str], count: int) -> list[str]:
-    """The first so many calls that have a transcript; only as many are looked at as that takes."""
-    found: list[str] = []
-    for start in range(0, len(names), PORTION):
-        if len(found) >= count:
-            break
-        part = names[start : start + PORTION]
-        spoken = set(await connection.scalars(sa.select(outcome.c.call).where(outcome.c.call.in_(part), _SPOKEN)))
-        found += [name for name in part if name in spoken]
-    return found[:count]
-
-
 def _luck(author: str, name: str) -> bytes:
-    """A person's place for a call: its first half draws within the arm, the other mixes the arms."""
+    """A person's place for a call, which mixes the arms."""
     return blake2b(f"{author}\n{name}".encode(errors="replace"), digest_size=16, person=b"label").digest()
 
 
-async def calls_of_experiment(connection: AsyncConnection, experiment: str, *, after: int) -> list[Spoken]:
+async def _draw(connection: AsyncConnection, experiment: Mapping[str, Any], *, n: int, key: bytes) -> _Drawn:
+    """``n`` mature, analysed calls with a transcript of each arm, or all of them, in the order of a keyed hash.
+
+    The hash is that of the call or of its place, so that a draw is repeatable and every call is as likely. Of many
+    calls places are drawn until enough are hit, so that it takes no longer when there are more.
+    """
+    began, ended = experiment["opened_at"], experiment["closed_at"]
+    after = await seq_before(connection, began - _MINUTE)
+    # What the journal kept for longer than a day after the end is not drawn.
+    upto = await (newest_seq(connection) if ended is None else seq_before(connection, ended + _DAY))
+    within = sa.and_(call.c.route == experiment["route"], call.c.seq > after, call.c.seq <= upto)
+    some = sa.select(call.c.seq).where(within).limit(LISTED + 1).subquery()
+    many = (await connection.scalar(sa.select(sa.func.count()).select_from(some)) or 0) > LISTED
+    spoken = outcome.c.body["transcript"].as_string().is_not(None)
+    eligible = (
+        sa.select(call.c.seq, call.c.id, call.c.arm)
+        .join(outcome, outcome.c.call == call.c.id)
+        .where(within, call.c.experiment == experiment["id"], call.c.analysed, call.c.mature, spoken)
+    )
+    if many:
+        return await _hit(connection, eligible, after, upto, n, key)
+    return await _listed(connection, eligible, n, key)
+
+
+async def _listed(connection: AsyncConnection, eligible: Any, n: int, key: bytes) -> _Drawn:
+    """Of all calls the ones with the smallest hash."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for row in await connection.execute(eligible):
+        names[row.arm].append(row.id)
+
+    def luck(name: str) -> bytes:
+        return blake2b(name.encode(), key=key, digest_size=8, person=b"sample").digest()
+
+    drawn = {arm: heapq.nsmallest(n, all_, key=luck) for arm, all_ in names.items()}
+    return defaultdict(list, drawn), Counter({arm: len(all_) for arm, all_ in names.items()})
+
+
+async def _hit(connection: AsyncConnection, eligible: Any, after: int, upto: int, n: int, key: bytes) -> _Drawn:
+    """Calls at places drawn from a range of row numbers; those of other experiments are misses."""
+    # A power of two, so that the same places are drawn while some more calls come in.
+    size = 1 << (upto - after).bit_length()
+    drawn: defaultdict[str, list[str]] = defaultdict(list)
+    for start in range(0, _MOST_DRAWS, PORTION):
+        places: dict[int, None] = {}
+        for number in range(start, start + PORTION):
+            hashed = blake2b(number.to_bytes(8, "big"), key=key, digest_size=8, person=b"sample").digest()
+            places[after + 1 + int.from_bytes(hashed, "big") % size] = None
+        rows = await connection.execute(eligible.where(call.c.seq.in_([place for place in places if place <= upto])))
+        hits = {row.seq: row for row in rows}
+        for place in places:
+            if place in hits and hits[place].id not in drawn[hits[place].arm]:
+                drawn[hits[place].arm].append(hits[place].id)
+        if drawn and min(len(names) for names in drawn.values()) >= n and start >= _FEWEST_DRAWS:
+            break
+    return drawn, None
+
+
+async def calls_of_experiment(
+    connection: AsyncConnection, experiment: Mapping[str, Any], *, after: int
+) -> list[Spoken]:
     """The next portion of the calls that were assigned in an experiment, the oldest first, after a row number."""
-    query = sa.select(call.c.id).where(call.c.experiment == experiment, call.c.seq > after)
+    ours = sa.and_(call.c.route == experiment["route"], call.c.experiment == experiment["id"])
+    query = sa.select(call.c.id).where(ours, call.c.seq > after)
     return await _spoken(connection, list(await connection.scalars(query.order_by(call.c.seq).limit(PORTION))))
 
 
 async def calls_per_day(connection: AsyncConnection, route: str, *, since: int, days: float) -> float:
-    """How many calls a route had a day, of those that came in from ``since`` (Unix milliseconds) on."""
-    query = sa.select(sa.func.count()).where(call.c.route == route, call.c.received_at >= since)
+    """How many calls a route had a day, of those that came in from about ``since`` (Unix milliseconds) on."""
+    after = await seq_before(connection, since)
+    query = sa.select(sa.func.count()).where(call.c.route == route, call.c.seq > after)
     return (await connection.scalar(query) or 0) / days
 
 

@@ -122,10 +122,10 @@ PEERS = (
 
 
 @contextmanager
-def serving(peer: Peer, folder: Path, core: int | None) -> Iterator[Server]:
+def serving(peer: Peer, folder: Path, core: int | None, *, patience: float = 20.0) -> Iterator[Server]:
     """Run ``peer`` in the empty ``folder``, on ``core`` alone unless None, until the block ends.
 
-    Raises CannotStart when it ends or is not ready in time.
+    Raises CannotStart when it ends or is not ready within ``patience`` seconds.
     """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -143,7 +143,7 @@ def serving(peer: Peer, folder: Path, core: int | None) -> Iterator[Server]:
     try:
         if core is not None:
             os.sched_setaffinity(process.pid, {core})
-        _await_ready(process, port, said)
+        _await_ready(process, port, said, patience)
         yield Server(port=port, group=process.pid, database=folder / "calls.db")
     finally:
         process.terminate()
@@ -156,7 +156,7 @@ def serving(peer: Peer, folder: Path, core: int | None) -> Iterator[Server]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _await_ready(process: subprocess.Popen[bytes], port: int, said: Path, patience: float = 20.0) -> None:
+def _await_ready(process: subprocess.Popen[bytes], port: int, said: Path, patience: float) -> None:
     deadline = time.monotonic() + patience
     why = "no answer"
     while time.monotonic() < deadline and process.poll() is None:

@@ -1,5 +1,6 @@
 """Agents and their versions: drafts, publishing and retiring."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +11,7 @@ from gateway.errors import Conflict, Invalid, NotFound, Problem
 from gateway.handshake import shake_hands
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
 from gateway.http.api.routes import author_of
-from gateway.model import Version
+from gateway.model import Snapshot, Version
 from gateway.routefile import read_agent
 from gateway.targets import written_target
 
@@ -38,19 +39,35 @@ class Reason(Body):
     message: str = ""
 
 
-@endpoint("GET", "/agents", role="viewer")
+class Wanted(Body):
+    """Which agents to list: from the one after the first ``cursor`` on, ``limit`` of them."""
+
+    cursor: int = Field(0, ge=0, le=2**31)
+    limit: int = Field(1000, ge=1, le=1000)
+
+
+@endpoint("GET", "/agents", role="viewer", query=Wanted)
 async def list_agents(ask: Ask) -> dict[str, Any]:
-    """Every agent with its versions and where each is used."""
-    versions = ask.gateway.state.snapshot.versions
-    names = sorted({version.agent for version in versions.values()})
-    return {"agents": [_agent(ask, name) for name in names], "next": None}
+    """Every agent with its versions and where each is used, by name."""
+    wanted: Wanted = ask.query
+    snapshot = ask.gateway.state.snapshot
+    own: dict[str, list[Version]] = {}
+    for version in snapshot.versions.values():
+        own.setdefault(version.agent, []).append(version)
+    names, end = sorted(own), wanted.cursor + wanted.limit
+    users = _users(snapshot)
+    agents = [_agent(name, own[name], users) for name in names[wanted.cursor : end]]
+    return {"agents": agents, "next": end if end < len(names) else None}
 
 
 @endpoint("GET", "/agents/{agent}", role="viewer")
 async def show_agent(ask: Ask) -> dict[str, Any]:
     """One agent with its versions."""
     revision = await ask.gateway.publishing.live("agent", ask.path["agent"])
-    return {"agent": _agent(ask, ask.path["agent"]) | {"revision": revision.number, "body": revision.body}}
+    name, snapshot = ask.path["agent"], ask.gateway.state.snapshot
+    own = [version for version in snapshot.versions.values() if version.agent == name]
+    told = _agent(name, own, _users(snapshot))
+    return {"agent": told | {"revision": revision.number, "body": revision.body}}
 
 
 @endpoint("POST", "/agents/{agent}/versions", role="editor", body=NewVersion)
@@ -135,29 +152,33 @@ async def _publish(ask: Ask, name: str, written: dict[str, Any], message: str) -
     )
 
 
-def _agent(ask: Ask, name: str) -> dict[str, Any]:
-    own = [version for version in ask.gateway.state.snapshot.versions.values() if version.agent == name]
-    return {
-        "name": name,
-        "versions": [_shown(ask, version) for version in sorted(own, key=lambda version: version.number)],
-    }
+def _users(snapshot: Snapshot) -> Mapping[str, Sequence[str]]:
+    """The routes with an arm of each version, by name."""
+    users: dict[str, list[str]] = {}
+    for name in sorted(snapshot.routes):
+        for version in {arm.version for arm in snapshot.routes[name].route.arms}:
+            users.setdefault(version, []).append(name)
+    return users
+
+
+def _agent(name: str, own: Sequence[Version], users: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    by_number = sorted(own, key=lambda version: version.number)
+    return {"name": name, "versions": [_shown(version, users) for version in by_number]}
 
 
 def _version(ask: Ask, name: str) -> dict[str, Any]:
-    return _shown(ask, ask.gateway.state.snapshot.versions[name])
+    snapshot = ask.gateway.state.snapshot
+    return _shown(snapshot.versions[name], _users(snapshot))
 
 
-def _shown(ask: Ask, version: Version) -> dict[str, Any]:
-    routes = ask.gateway.state.snapshot.routes
+def _shown(version: Version, users: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     return {
         "version": version.name,
         "number": version.number,
         "status": version.status,
         "notes": version.notes,
         "target": written_target(version.target),
-        "used_by": sorted(
-            name for name, live in routes.items() if any(arm.version == version.name for arm in live.route.arms)
-        ),
+        "used_by": list(users.get(version.name, ())),
     }
 
 

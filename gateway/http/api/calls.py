@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue, StrictBool, StrictFloat, StrictInt
 from gateway.decide import bucket
 from gateway.errors import Conflict, Invalid, NotFound, Unavailable
 from gateway.http.api.endpoint import Answer, Ask, Body, endpoint
-from gateway.http.api.paging import Page, next_cursor
+from gateway.http.api.paging import Page
 from gateway.http.auth import Caller
 from gateway.judges.labels import refused_label
 from gateway.phone import is_withheld, masked
@@ -105,15 +105,12 @@ async def place_call(ask: Ask) -> Answer:
 
 @endpoint("GET", "/calls", role="viewer", query=Wanted)
 async def list_all(ask: Ask) -> dict[str, Any]:
-    """Calls, newest first."""
+    """Calls, newest first; a page that looked through many may hold few or none, with more behind it."""
     wanted: Wanted = ask.query
     which = Filter(**wanted.model_dump(exclude={"cursor", "limit"}))
     async with ask.gateway.database.read() as connection:
-        rows = await list_calls(connection, which, before=wanted.cursor, limit=wanted.limit)
-    return {
-        "calls": [shown(row, ask.caller) for row in rows],
-        "next": next_cursor([row.seq for row in rows], wanted.limit),
-    }
+        rows, more = await list_calls(connection, which, before=wanted.cursor, limit=wanted.limit)
+    return {"calls": [shown(row, ask.caller) for row in rows], "next": more}
 
 
 @endpoint("GET", "/calls/{call}", role="viewer")

@@ -52,13 +52,11 @@ class Wanted(Body):
 async def list_all(ask: Ask) -> dict[str, Any]:
     """Every experiment with its last verdict, newest first; drafts, written and not started, before them."""
     wanted: Wanted = ask.query
-    found = await ask.gateway.experiments.list()
-    end = wanted.cursor + wanted.limit
-    shown = found[wanted.cursor : end]
+    shown, more = await ask.gateway.experiments.list(skip=wanted.cursor, limit=wanted.limit)
     async with ask.gateway.database.read() as connection:
         judged = await last_verdicts(connection, [one["id"] for one in shown])
     lines = [_shown(one) | _found(one, judged.get(one["id"])) for one in shown]
-    return {"experiments": lines, "next": end if end < len(found) else None}
+    return {"experiments": lines, "next": wanted.cursor + wanted.limit if more else None}
 
 
 @endpoint("GET", "/experiments/{experiment}", role="viewer")

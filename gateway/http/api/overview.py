@@ -1,11 +1,12 @@
 """The overview: calls now and today, every route with its state, and what needs somebody's attention."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import Field
 
+from gateway.courtesy import aside
 from gateway.http.api.endpoint import Ask, Body, endpoint
 from gateway.http.health import health_of
 from gateway.model import Hold, LiveRoute
@@ -22,18 +23,21 @@ class Wanted(Body):
     limit: int = Field(50, ge=1, le=1000)
 
 
+_STATES = ("failing over", "held", "testing", "serving")
+
+
 @endpoint("GET", "/overview", role="viewer", query=Wanted)
 async def show_overview(ask: Ask) -> dict[str, Any]:
     """Calls under way and today, routes with their state (those that need attention first), and alarms."""
     gateway, wanted = ask.gateway, ask.query
     figures = await gateway.traffic.figures()
-    every = list(gateway.state.snapshot.routes.values())
-    found = sorted(_found(every, wanted.search), key=lambda live: _place(gateway, live, figures, wanted.order))
+    every = gateway.state.snapshot.routes
+    held = {name: hold for name in sorted(gateway.state.holds) if name in every and (hold := hold_of(gateway, name))}
+    found = await aside(_in_order, every, held, figures, wanted)
     page = found[wanted.cursor : wanted.cursor + wanted.limit]
     end = wanted.cursor + len(page)
     health = await health_of(gateway)
     stopped = await gateway.outbox.stopped()
-    held = [hold for live in every if (hold := hold_of(gateway, live.route.name)) is not None]
     return {
         "overview": {
             "at": figures.at,
@@ -41,15 +45,15 @@ async def show_overview(ask: Ask) -> dict[str, Any]:
             "unrouted_today": figures.today_by_route.get(None, 0),
             "routes": {
                 "total": len(every),
-                "testing": sum(live.experiment is not None for live in every),
+                "testing": sum(live.experiment is not None for live in every.values()),
                 "held": len(held),
                 "failing_over": len(figures.failing),
             },
-            "alarms": list(_alarms(figures, held, health, stopped)),
+            "alarms": list(_alarms(figures, list(held.values()), health, stopped)),
             "drift": health["drift"],
             "dialing": {"stopped": stopped},
         },
-        "routes": [line(gateway, live, figures) for live in page],
+        "routes": [line(gateway, every[name], figures) for name in page],
         "next": end if end < len(found) else None,
     }
 
@@ -88,17 +92,19 @@ def _state(live: LiveRoute, hold: Hold | None, figures: Figures) -> str:
     return "testing" if live.experiment else "serving"
 
 
-def _found(every: list[LiveRoute], search: str) -> list[LiveRoute]:
-    text = search.strip().lower()
-    return [live for live in every if text in live.route.name or any(text in number for number in live.route.numbers)]
-
-
-def _place(gateway: Gateway, live: LiveRoute, figures: Figures, order: str) -> tuple[int, int, str]:
-    name = live.route.name
-    if order == "name":
-        return 0, 0, name
-    state = _state(live, hold_of(gateway, name), figures)
-    return ("failing over", "held", "testing", "serving").index(state), -figures.today_by_route.get(name, 0), name
+def _in_order(
+    every: Mapping[str, LiveRoute], held: Mapping[str, Hold], figures: Figures, wanted: Wanted
+) -> list[str]:
+    """The names of the routes that are looked for, in the order that is asked for."""
+    text, names = wanted.search.strip().lower(), sorted(every)
+    if text:
+        names = [name for name in names if text in name or any(text in one for one in every[name].route.numbers)]
+    if wanted.order == "attention":
+        today = figures.today_by_route
+        # Both sorts keep the order of what is alike.
+        names.sort(key=lambda name: -today.get(name, 0))
+        names.sort(key=lambda name: _STATES.index(_state(every[name], held.get(name), figures)))
+    return names
 
 
 def _alarms(

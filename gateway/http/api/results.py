@@ -86,11 +86,13 @@ async def show_samples(ask: Ask) -> dict[str, Any]:
         arms = sorted({arm["arm"] for epoch in found["epochs"] for arm in epoch["arms"]})
         if asked.arm is not None and asked.arm not in arms:
             raise NotFound(f"experiment {found['id']} has no arm {asked.arm}")
-        samples = {}
-        for arm in [asked.arm] if asked.arm is not None else arms:
-            of, drawn = await sample_calls(connection, found["id"], arm, n=asked.n, seed=asked.seed)
-            why = f"drawn by seed {asked.seed} from the {of:,} mature calls of arm {arm} that have a transcript"
-            samples[arm] = {"of": of, "calls": [_sample(one, f"{why}, all equally likely") for one in drawn]}
+        wanted = [asked.arm] if asked.arm is not None else arms
+        drawn = await sample_calls(connection, found, wanted, n=asked.n, seed=asked.seed)
+    samples = {}
+    for arm, (of, calls) in drawn.items():
+        mature = "mature calls" if of is None else f"{of:,} mature calls"
+        why = f"drawn by seed {asked.seed} from the {mature} of arm {arm} that have a transcript"
+        samples[arm] = {"of": of, "calls": [_sample(one, f"{why}, all equally likely") for one in calls]}
     return {"experiment": _shown(found), "seed": asked.seed, "samples": samples}
 
 
@@ -106,7 +108,7 @@ async def draw_label(ask: Ask) -> dict[str, Any]:
         found = await _found(connection, ask)
         labels = await read_labels(connection, found["id"])
         drawn = await draw_to_label(
-            connection, found["id"], author=author, labels=labels, wanted=SUGGESTED, after=wanted.after
+            connection, found, author=author, labels=labels, wanted=SUGGESTED, after=wanted.after
         )
     arms = {arm["arm"] for epoch in found["epochs"] for arm in epoch["arms"]}
     asked = questions(ask.gateway.settings.analysis.criteria)
@@ -253,7 +255,7 @@ async def _rows(database: Database, found: Mapping[str, Any]) -> AsyncIterator[l
     while True:
         # A connection for each portion: who reads slowly must not keep one from others.
         async with database.read() as connection:
-            portion = await calls_of_experiment(connection, found["id"], after=last)
+            portion = await calls_of_experiment(connection, found, after=last)
         if not portion:
             return
         last = portion[-1].call.seq or last

@@ -29,11 +29,21 @@ class NewToken(Body):
         return name
 
 
-@endpoint("GET", "/tokens", role="admin")
+class Wanted(Body):
+    """Which tokens to list: from the one after the first ``cursor`` on, ``limit`` of them."""
+
+    cursor: int = Field(0, ge=0, le=2**31)
+    limit: int = Field(1000, ge=1, le=1000)
+
+
+@endpoint("GET", "/tokens", role="admin", query=Wanted)
 async def list_all(ask: Ask) -> dict[str, Any]:
-    """Every token, without its secret."""
+    """Tokens without their secrets, the newest first."""
+    wanted: Wanted = ask.query
     async with ask.gateway.database.read() as connection:
-        return {"tokens": await list_tokens(connection), "next": None}
+        found = await list_tokens(connection, skip=wanted.cursor, limit=wanted.limit + 1)
+    more = len(found) > wanted.limit
+    return {"tokens": found[: wanted.limit], "next": wanted.cursor + wanted.limit if more else None}
 
 
 @endpoint("POST", "/tokens", role="admin", body=NewToken)

@@ -1,6 +1,5 @@
 """The operator console: server-rendered pages at ``/``, one file of handlers, one folder of templates per area."""
 
-import asyncio
 from pathlib import Path
 
 import aiohttp_jinja2
@@ -13,6 +12,7 @@ from gateway.http.console import admin, agents, calls, campaigns, dialing, exper
 from gateway.http.console.page import AT_ONCE, SESSIONS, TURNS, Page, serve_page
 from gateway.http.console.sessions import Sessions
 from gateway.http.console.static import add_static
+from gateway.http.console.turns import Turns
 from gateway.http.keys import GATEWAY
 
 PAGES: tuple[Page, ...] = (
@@ -45,7 +45,7 @@ def add_console(app: web.Application) -> None:
         lstrip_blocks=True,
     )
     app[TEMPLATES] = environment
-    app[TURNS] = asyncio.Semaphore(AT_ONCE)
+    app[TURNS] = Turns(AT_ONCE)
     environment.filters.update(formats.FILTERS)
     environment.globals["static"] = add_static(app)
     for one in PAGES:

@@ -1,5 +1,7 @@
 """What administrators look after: tokens, the audit log, the settings as read, health."""
 
+from typing import Any
+
 from aiohttp import web
 
 from gateway.errors import Invalid
@@ -14,7 +16,11 @@ from gateway.http.health import health_of
 @page("GET", "/admin/tokens", role="admin")
 async def show_tokens(view: View) -> web.StreamResponse:
     """Every token, and a form for a new one."""
-    return await view.render("admin/tokens.html", secret=None, **await view.ask(list_tokens))
+    return await view.render("admin/tokens.html", secret=None, **await _tokens(view))
+
+
+async def _tokens(view: View) -> dict[str, Any]:
+    return await view.ask(list_tokens, query={"limit": 50, "cursor": view.query.get("cursor", "0")})
 
 
 @page("POST", "/admin/tokens", role="admin")
@@ -25,10 +31,10 @@ async def new_token(view: View) -> web.StreamResponse:
     try:
         made = await view.ask(make_token, body=body)
     except Invalid as error:
-        told = await view.ask(list_tokens)
+        told = await _tokens(view)
         return await view.render("admin/tokens.html", status=422, secret=None, problems=problems_of(error), **told)
     view.form = {}
-    return await view.render("admin/tokens.html", secret=made["token"], **await view.ask(list_tokens))
+    return await view.render("admin/tokens.html", secret=made["token"], **await _tokens(view))
 
 
 @page("POST", "/admin/tokens/{token}/revoke", role="admin")
@@ -56,7 +62,7 @@ async def show_all_settings(view: View) -> web.StreamResponse:
     return await view.render("admin/settings.html", sections=sections)
 
 
-@page("GET", "/admin/health", role="viewer")
+@page("GET", "/admin/health", live=True)
 async def show_health(view: View) -> web.StreamResponse:
     """How the gateway is: database, journal, live state, folders."""
     return await view.render("admin/health.html", health=await health_of(view.gateway))

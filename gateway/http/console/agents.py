@@ -21,6 +21,7 @@ from gateway.http.api.agents import (
 from gateway.http.console.page import View, page, problems_of, see
 from gateway.routefile import differences
 
+_PAGE = 50
 # The field of each kind of target that says where calls go.
 KINDS: Mapping[str, tuple[str, str]] = {
     "stream": ("url", "wss://agents.example.com/support"),
@@ -35,7 +36,8 @@ KINDS: Mapping[str, tuple[str, str]] = {
 @page("GET", "/agents")
 async def show_agents(view: View) -> web.StreamResponse:
     """Every agent in a line."""
-    return await view.render("agents/list.html", **await view.ask(list_agents))
+    told = await view.ask(list_agents, query={"limit": _PAGE, "cursor": view.query.get("cursor", "0")})
+    return await view.render("agents/list.html", **told)
 
 
 @page("GET", "/agents/{agent}")

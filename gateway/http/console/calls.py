@@ -9,6 +9,7 @@ from aiohttp import web
 from gateway.errors import Invalid, NotFound
 from gateway.http.api.calls import explain_call, list_all, show_call, show_twiml
 from gateway.http.console.page import View, page, problems_of, see
+from gateway.storage.callbook import REACH
 
 _FIELDS = ("number", "route", "arm", "status", "direction", "version", "experiment", "cursor")
 STATUSES = (
@@ -46,10 +47,10 @@ async def show_calls(view: View) -> web.StreamResponse:
         return await view.render(
             "calls/list.html", status=422, calls=[], next=None, problems=problems_of(error), **context
         )
-    return await view.render("calls/list.html", **told, **context)
+    return await view.render("calls/list.html", reach=REACH, **told, **context)
 
 
-@page("GET", "/calls/{call}")
+@page("GET", "/calls/{call}", live=True)
 async def show_one(view: View) -> web.StreamResponse:
     """One call: assignment, timeline, outcome, transcript, and why it got its arm."""
     try:

@@ -51,7 +51,7 @@ RESULTS: Mapping[str, str] = {
 }
 
 
-@page("GET", "/campaigns")
+@page("GET", "/campaigns", live=True)
 async def show_campaigns(view: View) -> web.StreamResponse:
     """Campaigns with how far each has come, the newest first."""
     wanted = {name: view.query[name] for name in ("status", "cursor") if name in view.query}
@@ -107,7 +107,7 @@ async def make(view: View) -> web.StreamResponse:
 # -- one of them -------------------------------------------------------------------------------------------
 
 
-@page("GET", "/campaigns/{campaign}")
+@page("GET", "/campaigns/{campaign}", live=True)
 async def show_one(view: View) -> web.StreamResponse:
     """One campaign: what it does now, how far it has come, and its contacts."""
     return await _show(view)

@@ -30,7 +30,7 @@ PAUSES: Mapping[str, tuple[str, int | None]] = {
 OPEN = ("scheduled", "running", "paused")
 
 
-@page("GET", "/experiments")
+@page("GET", "/experiments", live=True)
 async def show_experiments(view: View) -> web.StreamResponse:
     """Every experiment: drafts, open ones, ended ones."""
     cursor = view.query.get("cursor", "0")
@@ -38,7 +38,7 @@ async def show_experiments(view: View) -> web.StreamResponse:
     return await view.render("experiments/list.html", first=cursor == "0", **told)
 
 
-@page("GET", "/experiments/{experiment}")
+@page("GET", "/experiments/{experiment}", live=True)
 async def show_one(view: View) -> web.StreamResponse:
     """One experiment."""
     return await _show(view)

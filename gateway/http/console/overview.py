@@ -6,7 +6,7 @@ from gateway.http.api.overview import show_overview
 from gateway.http.console.page import View, page
 
 
-@page("GET", "/")
+@page("GET", "/", live=True)
 async def front(view: View) -> web.StreamResponse:
     """Alarms, calls now and today, and a line for each route."""
     told = await view.ask(show_overview, query={"limit": 25})

@@ -4,10 +4,11 @@ A page reads and changes through the very endpoints of the API, called in the pr
 nothing that the API could not, and every rule, role check and audit row is theirs.
 """
 
-import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from html import escape
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -16,11 +17,13 @@ import aiohttp_jinja2
 from aiohttp import web
 
 from gateway import log
+from gateway.courtesy import aside
 from gateway.errors import GatewayError, Malformed, Refused
 from gateway.http.api.endpoint import STATUS, Answer, Endpoint, Following, Streamed, perform
 from gateway.http.api.endpoint import stream as send_file
 from gateway.http.auth import DOORKEEPER, Caller, Need
 from gateway.http.console.sessions import Sessions, SignedIn, same_text
+from gateway.http.console.turns import Turns
 from gateway.http.console.upload import File, read_upload, tidied
 from gateway.http.keys import GATEWAY
 from gateway.storage.engine import DOWN
@@ -31,8 +34,11 @@ _log = log.get("console")
 FAILED: tuple[type[Exception], ...] = (GatewayError, *DOWN)
 
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
-TURNS: web.AppKey[asyncio.Semaphore] = web.AppKey("turns", asyncio.Semaphore)
+TURNS: web.AppKey[Turns[web.StreamResponse]] = web.AppKey("turns", Turns[web.StreamResponse])
 AT_ONCE = 2
+
+# What stands in a page that is made for all of one role, where each reader's own is put in. Nobody can write these.
+_MARK, _NAME = secrets.token_hex(32), secrets.token_hex(32)
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -129,9 +135,8 @@ class View:
     async def render(self, template: str, *, status: int = 200, **context: Any) -> web.Response:
         """A page from a template."""
         shown = await _chrome(self) | context
-        response = aiohttp_jinja2.render_template(template, self.request, shown)
-        response.set_status(status)
-        return response
+        text = await aside(aiohttp_jinja2.render_string, template, self.request, shown)
+        return web.Response(text=text, status=status, content_type="text/html")
 
 
 Handler = Callable[[View], Awaitable[web.StreamResponse]]
@@ -147,18 +152,18 @@ class Page:
     handler: Handler
     takes_file: bool = False
     endless: bool = False
+    live: bool = False
 
 
-def page(
-    method: str, path: str, *, role: Need = "viewer", takes_file: bool = False, endless: bool = False
-) -> Callable[[Handler], Page]:
+def page(method: str, path: str, *, role: Need = "viewer", **kind: bool) -> Callable[[Handler], Page]:
     """Make a function a page of the console.
 
-    With ``takes_file`` its form carries a file behind its fields; one that is ``endless`` goes on answering.
+    With ``takes_file`` its form carries a file behind its fields; one that is ``endless`` goes on answering; one that
+    is ``live`` reads itself again when something changes, and shows everybody of a role the same.
     """
 
     def made(handler: Handler) -> Page:
-        return Page(method=method, path=path, role=role, handler=handler, takes_file=takes_file, endless=endless)
+        return Page(method=method, path=path, role=role, handler=handler, **kind)
 
     return made
 
@@ -179,12 +184,7 @@ def serve_page(one: Page) -> Callable[[web.Request], Awaitable[web.StreamRespons
     """The page as aiohttp wants it: guard, call, and put the headers on whatever comes out."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        if one.method == "GET" and not one.endless:
-            # Pages that many browsers ask for at once take turns, so that callers have theirs in between.
-            async with request.app[TURNS]:
-                response = await _answer(one, request)
-        else:
-            response = await _answer(one, request)
+        response = await _answer(one, request)
         if not response.prepared:
             response.headers.update(HEADERS)
         return response
@@ -201,13 +201,29 @@ async def _answer(one: Page, request: web.Request) -> web.StreamResponse:
     except FAILED:
         return _plain_error(request, HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer; try again.")
     view = View(request=request, gateway=request.app[GATEWAY], signed_in=signed_in)
-    response = await _guarded(one, view)
+    if one.method == "GET" and not one.endless:
+        response = await _in_turn(one, view)
+    else:
+        response = await _guarded(one, view)
     if not response.prepared:
         with suppress(*FAILED):
             renewed = await sessions.renew(signed_in)
             if renewed is not None:
                 set_cookie(request, response, renewed)
     return response
+
+
+async def _in_turn(one: Page, view: View) -> web.StreamResponse:
+    turns = view.request.app[TURNS]
+    if not one.live:
+        return await turns.alone(lambda: _guarded(one, view))
+    somebody = replace(view.signed_in, caller=Caller(name=_NAME, role=view.caller.role), csrf=_MARK)
+    shared = replace(view, signed_in=somebody)
+    made = await turns.together((view.caller.role, view.request.path_qs), lambda: _guarded(one, shared))
+    if not isinstance(made, web.Response):
+        raise TypeError(f"{one.path} is no page that can be shared")
+    text = (made.text or "").replace(_MARK, view.signed_in.csrf).replace(_NAME, escape(view.caller.name))
+    return web.Response(text=text, status=made.status, headers=made.headers)
 
 
 async def _guarded(one: Page, view: View) -> web.StreamResponse:

@@ -51,7 +51,7 @@ class _Split:
     planned: dict[str, Any] | None = None  # the route as it would be, when it can be
 
 
-@page("GET", "/routes")
+@page("GET", "/routes", live=True)
 async def show_routes(view: View) -> web.StreamResponse:
     """Every route, by name or as searched."""
     wanted = {name: view.query[name] for name in ("search", "cursor") if name in view.query}
@@ -59,7 +59,7 @@ async def show_routes(view: View) -> web.StreamResponse:
     return await view.render("routes/list.html", search=wanted.get("search", ""), **told)
 
 
-@page("GET", "/routes/{route}")
+@page("GET", "/routes/{route}", live=True)
 async def show_route(view: View) -> web.StreamResponse:
     """One route."""
     return await _show(view)

@@ -1,12 +1,13 @@
 """What stands on the pages, for whom, and what their forms do."""
 
+import asyncio
 import re
 from typing import Any
 
 import pytest
 
 from tests.conftest import Running, free_port
-from tests.http.console.visitor import Visitor, visitor, words
+from tests.http.console.visitor import Visitor, stranger, visitor, words
 
 CALL = "CA" + "8" * 32
 PAGES = (
@@ -512,3 +513,56 @@ async def test_the_review_names_the_experiment_that_starts_and_the_one_that_stop
     assert amending.status == 303
     amended = await kim.post("/routes/support/split", **SPLIT | PLAN | {"base": "3"}, step="review")
     assert "This amends the plan of support-2 while it runs" in words(amended)
+
+
+async def test_a_page_made_for_several_shows_each_their_own(served: Running) -> None:
+    people = [await visitor(served, role) for role in ("viewer", "editor")]
+    for name in ("kim & co", "<b>lee</b>"):
+        made = await served.api("POST", "/tokens", {"name": name, "role": "editor"})
+        people.append(await stranger(served).sign_in(made.body["token"]["secret"]))
+    marks = [one.csrf for one in people]
+    assert len(set(marks)) == len(people)
+    for path in ("/", "/routes", "/routes/support", "/experiments/support-1", "/admin/health", "/routes/missing"):
+        for answers in (
+            await asyncio.gather(*(one.get(path) for one in people)),
+            [await one.get(path) for one in people],
+        ):
+            names = [re.findall(r'<span class="who">(.*?)</span>', answer.text) for answer in answers]
+            assert names == [["the viewer"], ["the editor"], ["kim &amp; co"], ["&lt;b&gt;lee&lt;/b&gt;"]], path
+            for answer, mark in zip(answers, marks, strict=True):
+                assert set(re.findall(r'name="csrf" value="(.*?)"', answer.text)) == {mark}, path
+            # Nobody is shown what only others may do.
+            assert "/dialing/stop" not in answers[0].text
+            assert all("/dialing/stop" in answer.text for answer in answers[1:])
+
+
+async def test_what_somebody_changed_is_on_their_next_page_however_many_look(served: Running) -> None:
+    kim = await visitor(served, "editor")
+    others = [await visitor(served) for _ in range(3)]
+
+    async def look(one: Visitor) -> None:
+        for _ in range(20):
+            assert (await one.get("/routes/support")).status == 200
+
+    looking = [asyncio.create_task(look(one)) for one in (kim, *others)]
+    for turn in range(6):
+        await kim.post("/routes/support/hold", to="b", reason=f"turn {turn}", for_="")
+        assert f"turn {turn}" in (await kim.get("/routes/support")).text
+    await asyncio.gather(*looking)
+
+
+async def test_long_lists_come_in_pages(served: Running) -> None:
+    tokens = []
+    for n in range(60):
+        made = await served.api("POST", "/tokens", {"name": f"token {n}", "role": "viewer"})
+        tokens.append(made.body["token"]["id"])
+    ada = await visitor(served)
+    first = await ada.get("/admin/tokens")
+    [more] = re.findall(r'href="(\?cursor=\d+)"', first.text)
+    second = await ada.get(f"/admin/tokens{more}")
+    shown = [re.findall(r"tok_[0-9a-f]{16}", answer.text) for answer in (first, second)]
+    assert set(shown[0]) | set(shown[1]) == set(tokens)
+    assert not set(shown[0]) & set(shown[1])
+    assert "Next page" not in second.text
+    listed = (await served.api("GET", "/tokens?limit=7&cursor=56")).body
+    assert (len(listed["tokens"]), listed["next"]) == (4, None)

@@ -1,8 +1,11 @@
 // Live updates: figures are put in place; when something that the page shows has changed, the page reads itself again,
-// unless somebody is at work in it. A page names what it shows as data-live="publication hold", or takes the usual.
+// unless somebody is at work in it. A page names what it shows as data-live="publication hold", or takes the usual; one
+// that shows a single thing names it as data-about="support", and what is told of others does not concern it.
 const main = document.getElementById("main");
 const USUAL = ["publication", "hold", "dialing", "experiment", "failover", "drift"];
-const PAUSE = 3000; // milliseconds between two readings; each page waits a part of it more, so that not all read at once
+// Milliseconds between two readings. Pages that show the same read it at the same moment: so the gateway makes it once.
+const PAUSE = 3000;
+const MOST = 100; // names in one event; with so many there may be more
 const kinds = main?.dataset.live ? main.dataset.live.split(" ") : USUAL;
 
 let source = null;
@@ -32,13 +35,21 @@ function open() {
     known = true;
   });
   source.addEventListener("traffic", (event) => figures(JSON.parse(event.data)));
-  for (const kind of kinds) source.addEventListener(kind, readSoon);
+  for (const kind of kinds) source.addEventListener(kind, (event) => concerns(JSON.parse(event.data)) && readSoon());
   source.addEventListener("open", () => showLive(true));
   source.addEventListener("error", () => {
     showLive(false);
     // After a refusal the browser does not try again by itself.
     if (source?.readyState === EventSource.CLOSED) setTimeout(() => source?.readyState === EventSource.CLOSED && open(), 15000);
   });
+}
+
+function concerns(told) {
+  const about = main.dataset.about;
+  const routes = Array.isArray(told.routes) ? told.routes : [];
+  if (!about || told.agents?.length || routes.length >= MOST) return true;
+  const names = [told.id, told.experiment, told.route, ...routes].filter(Boolean);
+  return names.length === 0 || names.includes(about);
 }
 
 function close() {
@@ -77,7 +88,7 @@ function readSoon() {
     readAt = Date.now();
     stale = false;
     stale = !(await renew()) || stale;
-  }, rest + Math.random() * PAUSE);
+  }, rest);
 }
 
 function busy() {
