@@ -32,6 +32,7 @@ from gateway.storage.experiments import (
     take_lease,
 )
 from gateway.storage.notices import add_notice
+from gateway.storage.readings import unsettled
 from gateway.storage.revisions import end_hold, put_hold
 
 _log = log.get("experiments")
@@ -219,7 +220,7 @@ class Experiments:
     # -- what is due by itself -----------------------------------------------------------------------------
 
     async def lead(self, judging: Judging) -> None:
-        """Do what is due in every open experiment, if it is this process's turn to."""
+        """Do what is due in every open experiment, and judge what was closed, if it is this process's turn to."""
         now = self._wall()
         async with self._database.write() as connection:
             ours = await take_lease(
@@ -229,11 +230,11 @@ class Experiments:
             return
         async with self._database.read() as connection:
             found = await list_experiments(connection, open_only=True)
+            closed = await unsettled(connection)
         for one in found:
-            try:
-                await self._lead_one(self._with_status(one), judging)
-            except GatewayError as error:
-                _log.warning("experiment_not_led", experiment=one["id"], reason=error.message)
+            await _whatever_comes(one["id"], self._lead_one(self._with_status(one), judging))
+        for name in closed:
+            await _whatever_comes(name, judging(name))
 
     async def _lead_one(self, one: Row, judging: Judging) -> None:
         now = self._wall()
@@ -242,7 +243,7 @@ class Experiments:
                 async with self._database.write() as connection:
                     if await begin_scheduled(connection, self._database, one, at=now):
                         await self._note(connection, one["id"], "started", _by_itself("its time has come"))
-                        told = {"author": "gateway", "reason": "its time has come"}
+                        told = {"author": "gateway", "reason": "its time has come", "detail": {}}
                         subject = f"experiment {one['id']}"
                         await connection.run_sync(add_notice, "experiment.started", subject, told, now)
                 await self._state.refresh()
@@ -306,6 +307,14 @@ class Experiments:
             subject=f"experiment {name}",
             detail=detail | {"reason": deed.reason},
         )
+
+
+async def _whatever_comes(name: str, work: Awaitable[object]) -> None:
+    """Trouble with one experiment holds up no other."""
+    try:
+        await work
+    except GatewayError as error:
+        _log.warning("experiment_not_led", experiment=name, reason=error.message)
 
 
 def _by_itself(reason: str) -> Deed:

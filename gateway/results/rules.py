@@ -95,13 +95,17 @@ def _collecting(e: Evidence) -> Found:
 
 
 def _harm(e: Evidence) -> Found:
-    for arm, metric in e.harms:
-        one = e.comparisons[metric][arm]
-        a, b = (e.arms[name].readings.get(metric) for name in (CONTROL, arm))
-        if a is None or b is None or a.mean is None or b.mean is None:
-            continue
-        means = f"{b.mean:.1%} against {a.mean:.1%}" if one.kind == "rate" else f"{b.mean:.3g} against {a.mean:.3g}"
-        yield f"{arm.upper()} does harm: {noun(metric)} {means} after {a.n + b.n:,} calls; pausing is advised"
+    yield from filter(None, (harm_text(e, arm, metric) for arm, metric in e.harms))
+
+
+def harm_text(e: Evidence, arm: str, metric: str) -> str | None:
+    """The alarm of an arm in a metric, in a sentence; None while one side has no calls."""
+    one = e.comparisons[metric][arm]
+    a, b = (e.arms[name].readings.get(metric) for name in (CONTROL, arm))
+    if a is None or b is None or a.mean is None or b.mean is None:
+        return None
+    means = f"{b.mean:.1%} against {a.mean:.1%}" if one.kind == "rate" else f"{b.mean:.3g} against {a.mean:.3g}"
+    return f"{arm.upper()} does harm: {noun(metric)} {means} after {a.n + b.n:,} calls; pausing is advised"
 
 
 def _missing(e: Evidence) -> Found:

@@ -70,53 +70,34 @@ async def last_evaluation(connection: AsyncConnection, name: str) -> dict[str, A
     return dict(row._mapping) if row else None
 
 
+async def claim_evaluation(connection: AsyncConnection, name: str, *, base: Mapping[str, Any] | None) -> bool:
+    """Whether the last evaluation is still the one that was seen; until the end of the transaction it stays so."""
+    # The experiment is there before any evaluation, so that two who judge it for the first time meet here too.
+    lock = sa.select(experiment.c.id).where(experiment.c.id == name).with_for_update(key_share=True)
+    await connection.execute(lock)
+    stands = await last_evaluation(connection, name)
+    return (stands and (stands["at"], stands["mark"])) == (base and (base["at"], base["mark"]))
+
+
 async def mark_of(connection: AsyncConnection, name: str) -> str:
-    """The mark of an experiment's tallies as they are now."""
-    return next((mark for _, mark, _ in await _marks(connection, experiment.c.id == name)), "")
+    """The mark of an experiment as it is now: it moves whenever a value is counted or corrected."""
+    its = tally.c.experiment == name
+    columns = (sa.func.sum(tally.c.n), sa.func.sum(tally.c.n * tally.c.mean), sa.func.sum(tally.c.m2))
+    n, total, m2 = (await connection.execute(sa.select(*columns).where(its))).one()
+    newest = sa.select(sa.func.max(epoch.c.number)).where(epoch.c.experiment == name).scalar_subquery()
+    found = (await connection.execute(sa.select(experiment.c.status, newest).where(experiment.c.id == name))).first()
+    if found is None:
+        return ""
+    status, number = found
+    return f"{status}/{number}/{n or 0}/{total or 0:.12g}/{m2 or 0:.12g}"
 
 
-async def changed(connection: AsyncConnection) -> list[str]:
-    """The experiments whose tallies, epochs or status have changed since they were last evaluated.
-
-    One that was evaluated after it was locked is not looked at again.
-    """
-    final = sa.and_(experiment.c.locked_at.is_not(None), evaluation.c.at >= experiment.c.locked_at)
-    found = await _marks(connection, sa.or_(evaluation.c.at.is_(None), sa.not_(sa.func.coalesce(final, sa.false()))))
-    return [name for name, mark, judged in found if mark != judged]
-
-
-async def _marks(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> list[tuple[str, str, str | None]]:
-    """(experiment, mark, mark when it was last evaluated): a mark moves whenever a value is counted or corrected."""
-    sums = (
-        sa.select(
-            tally.c.experiment,
-            sa.func.sum(tally.c.n).label("n"),
-            sa.func.sum(tally.c.n * tally.c.mean).label("total"),
-            sa.func.sum(tally.c.m2).label("m2"),
-        )
-        .group_by(tally.c.experiment)
-        .subquery()
-    )
-    newest = sa.select(sa.func.max(epoch.c.number)).where(epoch.c.experiment == experiment.c.id).scalar_subquery()
-    query = (
-        sa.select(
-            experiment.c.id,
-            experiment.c.status,
-            newest.label("epoch"),
-            sums.c.n,
-            sums.c.total,
-            sums.c.m2,
-            evaluation.c.mark,
-        )
-        .select_from(experiment)
-        .outerjoin(sums, sums.c.experiment == experiment.c.id)
-        .outerjoin(evaluation, evaluation.c.experiment == experiment.c.id)
-        .where(which)
-    )
-    return [
-        (row.id, f"{row.status}/{row.epoch}/{row.n or 0}/{row.total or 0:.12g}/{row.m2 or 0:.12g}", row.mark)
-        for row in await connection.execute(query)
-    ]
+async def unsettled(connection: AsyncConnection) -> list[str]:
+    """The experiments that were closed, and not judged since their results were locked."""
+    settled = sa.and_(experiment.c.locked_at.is_not(None), evaluation.c.at >= experiment.c.locked_at)
+    query = sa.select(experiment.c.id).outerjoin(evaluation, evaluation.c.experiment == experiment.c.id)
+    query = query.where(experiment.c.closed_at.is_not(None), experiment.c.deleted_at.is_(None))
+    return list(await connection.scalars(query.where(sa.not_(sa.func.coalesce(settled, sa.false())))))
 
 
 async def last_verdicts(connection: AsyncConnection, names: Sequence[str]) -> dict[str, dict[str, Any]]:
