@@ -1,16 +1,16 @@
 """Gathers the evidence of an experiment from its sums: one step for each thing that is asked of them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from gateway.metrics import median_length, spread_of_callers
-from gateway.results.cells import HOUR, KNOWN, SERVED, Cells, Pair, Place
+from gateway.results.cells import HOUR, HUMAN, KNOWN, SERVED, Cells, Pair, Place
 from gateway.results.comparing import ClusterSums, Comparison, Running, cluster_pairs, compare, noted, together
 from gateway.results.evidence import ArmReading, Day, Evidence, FixedTest, Reading, Split
 from gateway.results.segments import strata_of
-from gateway.results.study import CONTROL, Study
+from gateway.results.study import CONTROL, Epoch, Study
 from gateway.stats.bins import geometric_mean
-from gateway.stats.clusters import cluster_difference, design_effect
+from gateway.stats.clusters import Clusters, cluster_difference, design_effect
 from gateway.stats.effect import Effect, difference, wald_interval
 from gateway.stats.guardrail import GuardrailState, guardrail
 from gateway.stats.harm import ALARM as HARM_ALARM
@@ -36,7 +36,7 @@ def gather(
 ) -> Evidence:
     """Everything that can be read of the sums; ``running`` is by (arm, metric)."""
     comparisons = _comparisons(study, cells, clusters, running, now=now)
-    splits = _splits(study, cells, clusters)
+    splits = _drawn(study, cells, clusters)
     guarded = {
         (one.metric, arm): _guardrail(study, comparisons[one.metric][arm], one.margin)
         for one in study.plan.guardrails
@@ -57,8 +57,9 @@ def gather(
         guardrails=guarded,
         discoveries=_discoveries(study, comparisons),
         harms=_harms(study, cells, comparisons),
-        splits=tuple(splits),
+        splits=splits,
         split_log_e=sum(one.log_e for one in splits) if splits else None,
+        reached=_reached(study, cells),
         missing_log_e=_missing(study, cells, clusters),
         hours_log_e=_hours(study, cells),
         hours_p=_hours_at_the_end(study, cells),
@@ -186,17 +187,12 @@ def _is_harmed(study: Study, cells: Cells, comparison: Comparison) -> bool:
 # -- how the calls fell ----------------------------------------------------------------------------------------
 
 
-def _splits(study: Study, cells: Cells, clusters: ClusterSums) -> list[Split]:
+def _splits(study: Study, count: Callable[[str, Epoch], int]) -> tuple[Split, ...]:
+    """How units fell to the arms of each epoch; ``count`` tells how many of them an arm has."""
     splits = []
     for epoch in study.epochs:
         arms = [arm for arm in sorted(epoch.shares) if epoch.shares[arm] > 0]
-        if study.sticky:
-            units = {
-                arm: clusters[epoch.number, arm, SERVED].callers if (epoch.number, arm, SERVED) in clusters else 0
-                for arm in arms
-            }
-        else:
-            units = {arm: cells.total(SERVED, arm, epoch=epoch.number).n for arm in arms}
+        units = {arm: count(arm, epoch) for arm in arms}
         if len(arms) > 1 and any(units.values()):
             counts, shares = [units[arm] for arm in arms], [epoch.shares[arm] for arm in arms]
             at_the_end = chi_squared_srm(counts, shares) if study.ended else None
@@ -209,7 +205,21 @@ def _splits(study: Study, cells: Cells, clusters: ClusterSums) -> list[Split]:
                     p=at_the_end.p if at_the_end else None,
                 )
             )
-    return splits
+    return tuple(splits)
+
+
+def _drawn(study: Study, cells: Cells, clusters: ClusterSums) -> tuple[Split, ...]:
+    """Of what was drawn: calls, or callers where these stick."""
+    if study.sticky:
+        return _splits(study, lambda arm, epoch: clusters.get((epoch.number, arm, SERVED), Clusters()).callers)
+    return _splits(study, lambda arm, epoch: cells.total(SERVED, arm, epoch=epoch.number).n)
+
+
+def _reached(study: Study, cells: Cells) -> tuple[Split, ...]:
+    """Of the placed calls that a human answered, where Twilio listened; not where callers stick, who have several."""
+    if study.sticky:
+        return ()
+    return _splits(study, lambda arm, epoch: cells.count(HUMAN, arm, epoch=epoch.number))
 
 
 def _missing(study: Study, cells: Cells, clusters: ClusterSums) -> float | None:

@@ -4,12 +4,12 @@ A rule reads the evidence and tells what it found; it finds nothing where its nu
 thresholds are those of docs/reference/results.md, which tells of every rule.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from gateway.results.comparing import Comparison
-from gateway.results.evidence import Evidence
+from gateway.results.evidence import Evidence, Split
 from gateway.results.study import CONTROL, told_by_agent
 from gateway.results.wording import amount, between, listed, noun, said, signed
 from gateway.stats.effect import Interval
@@ -77,14 +77,25 @@ def winners(e: Evidence) -> list[Comparison]:
 def _srm(e: Evidence) -> Found:
     if e.split_log_e is None or e.split_log_e < ALARM:
         return
-    worst = max(e.splits, key=lambda one: one.log_e)
+    yield f"the split differs from the plan: {_worst(e.splits, 'callers' if e.study.sticky else 'calls')}"
+
+
+def _reached(e: Evidence) -> Found:
+    if sum(one.log_e for one in e.reached) >= ALARM:
+        fell = _worst(e.reached, "calls that a human answered")
+        sound = "the draw may be sound all the same, but compare hours, lists and detection before the outcomes"
+        yield f"people were reached in other shares than calls were drawn: {fell}; {sound}"
+
+
+def _worst(splits: Sequence[Split], units: str) -> str:
+    """The epoch that differs most, in numbers."""
+    worst = max(splits, key=lambda one: one.log_e)
     total = sum(worst.counts.values())
     told = [
         f"{arm.upper()} has {count:,} ({count / total:.1%} for {worst.shares[arm]:.1%})"
         for arm, count in worst.counts.items()
     ]
-    units = "callers" if e.study.sticky else "calls"
-    yield f"the split differs from the plan: in epoch {worst.epoch}, of {total:,} {units} {listed(told)}"
+    return f"in epoch {worst.epoch}, of {total:,} {units} {listed(told)}"
 
 
 def _collecting(e: Evidence) -> Found:
@@ -374,6 +385,7 @@ RULES: tuple[Rule, ...] = (
     Rule(number=26, check="inconclusive", level="INFO", find=_inconclusive),
     Rule(number=27, check="drifted", level="WARN", find=_drifted),
     Rule(number=28, check="traffic", level="WARN", find=_traffic),
+    Rule(number=29, check="humans_reached", level="WARN", find=_reached),
 )
 
 AWAITED: Mapping[int, str] = {

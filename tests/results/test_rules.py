@@ -32,8 +32,8 @@ def test_all_is_well() -> None:
 
 
 def test_the_rules_are_numbered_in_order_and_documented() -> None:
-    assert [rule.number for rule in RULES] == list(range(1, 29))
-    assert len({rule.check for rule in RULES}) == 28
+    assert [rule.number for rule in RULES] == list(range(1, 30))
+    assert len({rule.check for rule in RULES}) == 29
     text = (Path(__file__).parents[2] / "docs/reference/results.md").read_text()
     for rule in RULES:
         row = next(line for line in text.splitlines() if line.startswith(f"| {rule.number} |"))
@@ -287,3 +287,34 @@ def test_28_too_little_traffic_is_told_after_three_days() -> None:
     assert "in four weeks" in found(tallies.evaluate(study(), days=14))[28][1]
     assert 28 not in found(tallies.evaluate(study(), days=1))
     assert 28 not in found(healthy(2500, 5000).evaluate(study(n_max=5165), days=14))
+
+
+def reached(human_a: int, human_b: int, *, of: int = 10_000) -> Tallies:
+    """As many calls of each arm, of which these were answered by a human."""
+    tallies = healthy(of // 2, of)
+    for arm, humans in (("a", human_a), ("b", human_b)):
+        tallies.rate(arm, "answered_by=human", humans, of)
+        tallies.rate(arm, "answered_by=machine", of - humans, of)
+    return tallies
+
+
+def test_29_people_reached_in_other_shares_than_calls_were_drawn_warn_and_do_not_block() -> None:
+    evaluation = reached(5500, 4900).evaluate(study())
+    level, text = found(evaluation)[29]
+    assert (level, evaluation.blocked) == ("WARN", False)
+    assert "of 10,400 calls that a human answered A has 5,500 (52.9% for 50.0%) and B has 4,900" in text
+    assert "the draw may be sound all the same" in text
+    assert 1 not in found(evaluation)
+    assert 29 not in found(reached(5100, 4950).evaluate(study()))
+    assert 29 not in found(reached(5500, 4900).evaluate(study(unit="caller")))
+    assert 29 not in found(healthy(5000, 10_000).evaluate(study()))
+
+
+def test_29_each_epoch_is_held_against_its_own_shares() -> None:
+    tallies = Tallies()
+    for epoch, humans_b in ((1, 400), (2, 4000)):
+        for arm, humans in (("a", 4000), ("b", humans_b)):
+            tallies.calls(arm, outcomes(humans, 2 * humans), epoch=epoch)
+            tallies.rate(arm, "answered_by=human", humans, 2 * humans, epoch=epoch)
+    assert 29 not in found(tallies.evaluate(study({"a": 10 / 11, "b": 1 / 11}, EVEN)))
+    assert 29 in found(tallies.evaluate(study(EVEN, EVEN)))

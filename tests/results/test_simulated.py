@@ -123,3 +123,25 @@ def test_a_judge_that_forgets_the_bad_calls_of_one_arm_is_found() -> None:
     assert evaluation.arms["b"].state == "better"
     assert evaluation.verdict.state == "blocked"
     assert found(evaluation)[4][0] == "BLOCK"
+
+
+def people(rates: tuple[float, float], calls: int, rng: np.random.Generator) -> bool:
+    """Whether it is ever found, looking after every 500 placed calls, that people were reached in other shares."""
+    tallies = Tallies()
+    for _ in range(0, calls, 500):
+        arms = rng.integers(0, 2, 500)
+        for name, place in (("a", 0), ("b", 1)):
+            count = int((arms == place).sum())
+            tallies.add(name, "served", np.ones(count))
+            tallies.add(name, "answered_by=human", rng.random(count) < rates[place])
+        findings = found(tallies.evaluate(study()))
+        assert 1 not in findings
+        if 29 in findings:
+            return True
+    return False
+
+
+def test_people_who_are_reached_less_by_one_arm_are_noticed_and_equal_shares_raise_nothing() -> None:
+    rng = np.random.default_rng(17)
+    assert sum(people((0.4, 0.4), 10_000, rng) for _ in range(60)) == 0
+    assert all(people((0.45, 0.36), 10_000, rng) for _ in range(10))
