@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 
-from gateway.metrics import median_length, spread_of_callers
+from gateway.metrics import callers_had, callers_lacked, median_length, spread_of_callers
 from gateway.results.cells import HOUR, HUMAN, KNOWN, SERVED, Cells, Pair, Place
 from gateway.results.comparing import ClusterSums, Comparison, Running, cluster_pairs, compare, noted, together
 from gateway.results.evidence import ArmReading, Day, Evidence, FixedTest, Reading, Split
@@ -169,19 +169,24 @@ def _harms(
 
 
 def _is_harmed(study: Study, cells: Cells, comparison: Comparison) -> bool:
-    metric, arm = comparison.metric, comparison.arm
-    if study.sticky or comparison.kind == "mean":
-        # The exact test wants one coin for each unit; here the sequence itself speaks, at the alarm's level.
+    if comparison.kind == "mean":
+        # The exact test wants a coin; here the sequence itself speaks, at the alarm's level.
         return comparison.log_e >= HARM_ALARM and comparison.gain < 0
-    epochs = [
-        (
-            cells.total(metric, CONTROL, epoch=epoch.number).as_rate(),
-            cells.total(metric, arm, epoch=epoch.number).as_rate(),
-            study.share(epoch, arm),
-        )
-        for epoch in study.epochs
-    ]
-    return is_harmful(epochs, better=comparison.better)
+    coins: dict[int, list[tuple[Rate, Rate, float]]] = {}
+    for epoch in study.epochs:
+        a, b = (_tossed(study, cells, comparison.metric, arm, epoch) for arm in (CONTROL, comparison.arm))
+        coins.setdefault(epoch.memory if study.sticky else 0, []).append((a, b, study.share(epoch, comparison.arm)))
+    # Callers who are met again under another memory are no new coins: each memory is a test, and all share the alpha.
+    threshold = HARM_ALARM + math.log(len(coins) or 1)
+    return any(is_harmful(one, better=comparison.better, threshold=threshold) for one in coins.values())
+
+
+def _tossed(study: Study, cells: Cells, metric: str, arm: str, epoch: Epoch) -> Rate:
+    """Successes and failures, each a toss of the coin that drew the arms: of calls, or the first of each caller."""
+    if not study.sticky:
+        return cells.total(metric, arm, epoch=epoch.number).as_rate()
+    had = cells.count(callers_had(metric), arm, epoch=epoch.number)
+    return Rate(n=had + cells.count(callers_lacked(metric), arm, epoch=epoch.number), successes=had)
 
 
 # -- how the calls fell ----------------------------------------------------------------------------------------

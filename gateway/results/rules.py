@@ -335,7 +335,8 @@ def _inconclusive(e: Evidence) -> Found:
 def _drifted(e: Evidence) -> Found:
     for one in e.primary.values():
         if Interval(low=one.running.low, high=one.running.high).empty:
-            yield f"the effect of {one.arm.upper()} drifted: no value fits all intervals so far; read it by day"
+            told = f"the effect of {one.arm.upper()} drifted: no value fits all intervals so far"
+            yield told if e.study.sticky else f"{told}; read it by day"
 
 
 def _traffic(e: Evidence) -> Found:
@@ -395,6 +396,21 @@ AWAITED: Mapping[int, str] = {
     19: "the draw of calls for labelling",
 }
 """The rules that stay silent because nobody counts their numbers yet, and what they wait for."""
+
+
+BY_CALL = frozenset({7, 8, 9, 10, 24, 29})
+"""The rules that cannot be asked where callers stick: their days, segments and epochs pooled hold single calls."""
+
+
+def not_shown(evidence: Evidence) -> str | None:
+    """What the results leave out, and why; None where they have all."""
+    if not evidence.study.sticky:
+        return None
+    numbers = listed([str(number) for number in sorted(BY_CALL)])
+    return (
+        "Effects by day and by segment are not shown: callers were drawn, and one caller's calls lie on many days. "
+        f"Checks {numbers} need them, or single calls, and are not made."
+    )
 
 
 def examine(evidence: Evidence) -> list[Finding]:

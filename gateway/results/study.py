@@ -65,12 +65,17 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Epoch:
-    """A stretch with unchanged shares and versions; ``served`` is what each arm names, version and parameters."""
+    """A stretch with unchanged shares and versions; ``served`` is what each arm names, version and parameters.
+
+    Where callers stick, those of epochs with the same ``memory`` are other people; with another memory the same
+    people may be there again.
+    """
 
     number: int
     began_at: int
     shares: Mapping[str, float]
     served: Mapping[str, tuple[str, str]]
+    memory: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,6 +196,7 @@ def _epoch(row: Mapping[str, Any]) -> Epoch:
     return Epoch(
         number=row["number"],
         began_at=row["began_at"],
+        memory=row["memory"],
         shares={arm["arm"]: arm["share"] for arm in arms},
         served={arm["arm"]: (arm["version"], repr(sorted((arm.get("parameters") or {}).items()))) for arm in arms},
     )

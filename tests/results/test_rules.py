@@ -3,12 +3,14 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from gateway.results.comparing import Running
 from gateway.results.rules import AWAITED, RULES
+from gateway.results.shown import as_json
 from gateway.stats.clusters import Clusters
 from tests.results.drawn import FIRST_DAY, Tallies, found, outcomes, study
 
@@ -88,6 +90,43 @@ def test_3_a_guardrail_rings_too_and_in_its_own_direction() -> None:
 
     assert rings(48)
     assert not rings(0)
+
+
+def of_callers(*epochs: tuple[tuple[int, int], tuple[int, int]]) -> Tallies:
+    """Callers who stick, epoch by epoch: (with a success, with a failure) in each arm."""
+    tallies = Tallies()
+    for epoch, arms in enumerate(epochs, 1):
+        for arm, (had, lacked) in zip("ab", arms, strict=True):
+            where: dict[str, Any] = {"epoch": epoch, "day": 0}
+            tallies.rate(arm, "success", had, had + lacked, epoch=epoch)
+            tallies.add(arm, "callers_had#success", np.ones(had), **where)
+            tallies.add(arm, "callers_lacked#success", np.ones(lacked), **where)
+    return tallies
+
+
+def test_3_where_callers_stick_each_is_one_coin_before_the_gate_too() -> None:
+    sticky = study(unit="caller")
+    evaluation = of_callers(((30, 5), (0, 30))).evaluate(sticky, days=1)
+    assert (evaluation.harm, evaluation.evidence.primary["b"].gate.open) == (True, False)
+    assert not of_callers(((0, 30), (30, 5))).evaluate(sticky, days=1).harm
+    assert not of_callers(((12, 2), (0, 12))).evaluate(sticky, days=1).harm
+
+
+def test_3_callers_met_again_after_a_change_of_versions_are_no_new_coins() -> None:
+    twice = of_callers(((25, 3), (3, 25)), ((25, 3), (3, 25)))
+    both = study(EVEN, EVEN, unit="caller")
+    again = replace(both, epochs=(both.epochs[0], replace(both.epochs[1], memory=2)))
+    assert twice.evaluate(both, days=1).harm
+    assert not twice.evaluate(again, days=1).harm
+
+
+def test_what_is_not_shown_where_callers_stick_is_said() -> None:
+    shown = {unit: as_json(healthy().evaluate(study(unit=unit))) for unit in ("call", "caller")}
+    assert shown["call"]["not_shown"] is None
+    assert (shown["caller"]["days"], shown["caller"]["strata"]) == ({}, [])
+    assert "Checks 7, 8, 9, 10, 24 and 29" in shown["caller"]["not_shown"]
+    asked = {unit: {one["number"] for one in told["health"]} for unit, told in shown.items()}
+    assert asked["call"] - asked["caller"] == {7, 8, 9, 10, 24, 29}
 
 
 def missing(known_a: int, known_b: int, n: int = 2000) -> Tallies:
