@@ -27,6 +27,7 @@ from gateway.storage.experiments import (
     delete_experiment,
     epoch_row,
     events_of_experiment,
+    experiment_lines,
     experiment_numbers,
     list_experiments,
     take_lease,
@@ -90,27 +91,36 @@ class Experiments:
 
     # -- reading -------------------------------------------------------------------------------------------
 
-    async def list(self) -> list[Row]:
-        """Every experiment, newest first; before these the drafts: routes with a test that is written and off."""
+    async def list(self, *, after: int, limit: int) -> list[Row]:
+        """Experiments, newest first, from the one behind the first ``after`` on, each with the arms that it has now.
+
+        Before them stand the drafts: routes with a test that is written and off.
+        """
+        routes = self._state.snapshot.routes
+        split = sorted(name for name, live in routes.items() if _is_draft(live.route, live.experiment))
+        drafted = split[after : after + limit]
+        behind, left = max(0, after - len(split)), limit - len(drafted)
         async with self._database.read() as connection:
-            found = await list_experiments(connection)
-            routes = self._state.snapshot.routes
-            split = [name for name, live in routes.items() if _is_draft(live.route, live.experiment)]
-            numbers = await experiment_numbers(connection, split)
-        drafts = [_draft(routes[name].route, numbers.get(name, 0) + 1) for name in sorted(split)]
-        return drafts + [self._with_status(one) for one in found]
+            numbers = await experiment_numbers(connection, drafted)
+            lines = await experiment_lines(connection, after=behind, limit=left)
+        drafts = [_draft(routes[name].route, numbers.get(name, 0) + 1) for name in drafted]
+        return [one | {"arms": one["epochs"][-1]["arms"]} for one in drafts] + [
+            self._with_status(one) for one in lines
+        ]
 
     async def find(self, name: str) -> Row:
         """One experiment with its epochs and what was done to it; raises NotFound."""
+        route = name.rpartition("-")[0]
         async with self._database.read() as connection:
             found = await list_experiments(connection, name)
             events = await events_of_experiment(connection, name)
+            number = (await experiment_numbers(connection, [route])).get(route, 0) + 1
         if found:
             return self._with_status(found[0]) | {"events": events}
-        draft = next((one for one in await self.list() if one["id"] == name and one["status"] == "draft"), None)
-        if draft is None:
+        live = self._state.snapshot.routes.get(route)
+        if live is None or name != f"{route}-{number}" or not _is_draft(live.route, live.experiment):
             raise NotFound(f"there is no experiment {name}")
-        return draft | {"events": []}
+        return _draft(live.route, number) | {"events": []}
 
     def _with_status(self, one: Row) -> Row:
         hold = self._state.holds.get(one["route"])

@@ -101,9 +101,10 @@ async def unsettled(connection: AsyncConnection) -> list[str]:
 
 
 async def last_verdicts(connection: AsyncConnection, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What was last found out about experiments, by their ids; one that was never judged is left out."""
-    query = sa.select(evaluation.c.experiment, evaluation.c.body).where(evaluation.c.experiment.in_(names))
-    return {row.experiment: row.body for row in await connection.execute(query)}
+    """The last ``verdict`` and ``arms`` of experiments, by their ids; one that was never judged is left out."""
+    told = [evaluation.c.body[name].label(name) for name in ("verdict", "arms")]
+    query = sa.select(evaluation.c.experiment, *told).where(evaluation.c.experiment.in_(names))
+    return {row.experiment: {"verdict": row.verdict, "arms": row.arms} for row in await connection.execute(query)}
 
 
 async def judged_since(connection: AsyncConnection, at: int) -> dict[str, int]:
