@@ -29,11 +29,13 @@ from gateway.storage.experiments import (
     delete_experiment,
     epoch_row,
     events_of_experiment,
+    experiment_lines,
     experiment_numbers,
     list_experiments,
     take_lease,
 )
 from gateway.storage.notices import add_notice
+from gateway.storage.readings import unsettled
 from gateway.storage.revisions import end_hold, put_hold
 
 _log = log.get("experiments")
@@ -96,20 +98,22 @@ class Experiments:
 
     # -- reading -------------------------------------------------------------------------------------------
 
-    async def list(self, *, skip: int = 0, limit: int) -> tuple[list[Row], bool]:
-        """Experiments, newest first; before these the drafts by name: routes with a test that is written and off.
+    async def list(self, *, after: int, limit: int) -> list[Row]:
+        """Experiments, newest first, from the one behind the first ``after`` on, each with the arms that it has now.
 
-        ``limit`` of them behind the first ``skip``, and whether there are more.
+        Before them stand the drafts: routes with a test that is written and off.
         """
         routes = self._state.snapshot.routes
         split = sorted(name for name, live in routes.items() if _is_draft(live.route, live.experiment))
-        written = split[skip : skip + limit]
+        drafted = split[after : after + limit]
+        behind, left = max(0, after - len(split)), limit - len(drafted)
         async with self._database.read() as connection:
-            numbers = await experiment_numbers(connection, written)
-            drafts = [_draft(routes[name].route, numbers.get(name, 0) + 1) for name in written]
-            skip, limit = max(0, skip - len(split)), limit - len(drafts)
-            found = await list_experiments(connection, skip=skip, limit=limit + 1)
-        return drafts + [self._with_status(one) for one in found[:limit]], len(found) > limit
+            numbers = await experiment_numbers(connection, drafted)
+            lines = await experiment_lines(connection, after=behind, limit=left)
+        drafts = [_draft(routes[name].route, numbers.get(name, 0) + 1) for name in drafted]
+        return [one | {"arms": one["epochs"][-1]["arms"]} for one in drafts] + [
+            self._with_status(one) for one in lines
+        ]
 
     async def find(self, name: str) -> Row:
         """One experiment with its epochs and what was done to it; raises NotFound."""
@@ -239,7 +243,7 @@ class Experiments:
     # -- what is due by itself -----------------------------------------------------------------------------
 
     async def lead(self, judging: Judging) -> None:
-        """Do what is due in every open experiment, if it is this process's turn to."""
+        """Do what is due in every open experiment, and judge what was closed, if it is this process's turn to."""
         now = self._wall()
         async with self._database.write() as connection:
             ours = await take_lease(
@@ -249,13 +253,13 @@ class Experiments:
             return
         async with self._database.read() as connection:
             found = await list_experiments(connection, open_only=True)
+            closed = await unsettled(connection)
         for place, one in enumerate(found):
             if place % _AT_ONCE == 0:
                 await asyncio.sleep(0)
-            try:
-                await self._lead_one(self._with_status(one), judging)
-            except GatewayError as error:
-                _log.warning("experiment_not_led", experiment=one["id"], reason=error.message)
+            await _whatever_comes(one["id"], self._lead_one(self._with_status(one), judging))
+        for name in closed:
+            await _whatever_comes(name, judging(name))
 
     async def _lead_one(self, one: Row, judging: Judging) -> None:
         now = self._wall()
@@ -264,7 +268,7 @@ class Experiments:
                 async with self._database.write() as connection:
                     if await begin_scheduled(connection, self._database, one, at=now):
                         await self._note(connection, one["id"], "started", _by_itself("its time has come"))
-                        told = {"author": "gateway", "reason": "its time has come"}
+                        told = {"author": "gateway", "reason": "its time has come", "detail": {}}
                         subject = f"experiment {one['id']}"
                         await connection.run_sync(add_notice, "experiment.started", subject, told, now)
                 await self._state.refresh()
@@ -348,6 +352,14 @@ class Experiments:
             subject=f"experiment {name}",
             detail=detail | {"reason": deed.reason},
         )
+
+
+async def _whatever_comes(name: str, work: Awaitable[object]) -> None:
+    """Trouble with one experiment holds up no other."""
+    try:
+        await work
+    except GatewayError as error:
+        _log.warning("experiment_not_led", experiment=name, reason=error.message)
 
 
 def _by_itself(reason: str) -> Deed:

@@ -1,24 +1,29 @@
-"""Judges experiments: reads their sums and what is remembered of them, evaluates, and remembers.
+"""Judges experiments: reads their sums and what is remembered of them, evaluates, remembers, and tells what is new.
 
 One task of one process judges and writes. Pages evaluate too, of the newest sums and what is remembered, but write
 nothing: what is known does not depend on who looks, or how often.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gateway.courtesy import aside
 from gateway.errors import NotFound
+from gateway.model import NoticeKind
 from gateway.results.study import Study, study_of
 from gateway.routefile import build_versions
 from gateway.storage.analyses import Labelled, read_labels
 from gateway.storage.clusters import SumKey, Sums, read_sums
 from gateway.storage.engine import Connection, Database
 from gateway.storage.experiments import list_experiments
+from gateway.storage.notices import add_notice
 from gateway.storage.readings import (
     Remembered,
     changed,
+    claim_evaluation,
+    last_evaluation,
     mark_of,
     put_evaluation,
     put_readings,
@@ -28,23 +33,56 @@ from gateway.storage.revisions import live_of
 from gateway.storage.tallies import Cell, Count, read_tallies
 
 if TYPE_CHECKING:
-    from gateway.results.evaluating import Evaluation
+    from gateway.results.evaluating import Alarm, Evaluation
+
+UNDECIDED = {"collecting", "running"}
+"""The states of a verdict that say nothing yet; all others are decisions."""
 
 
 async def judge(database: Database, experiment: str, now: int) -> "Evaluation":
     """Evaluate an experiment at ``now`` (Unix milliseconds) and remember what it came to.
 
-    For the one task that leads; raises NotFound for an experiment that is not there.
+    An alarm that was never raised before, and a verdict that has changed, become notices in the same transaction. For
+    the one task that leads; raises NotFound for an experiment that is not there.
     """
     async with database.read() as connection:
         mark = await mark_of(connection, experiment)
+        base = await last_evaluation(connection, experiment)
         told = await _told(connection, experiment)
     evaluation, shown = await aside(_evaluate, *told, now)
     memory = {key: Remembered(*_memory(one)) for key, one in evaluation.running.items()}
+    before = base["body"] if base is not None else {}
     async with database.write() as connection:
         await put_readings(connection, database, experiment, memory)
-        await put_evaluation(connection, database, experiment, at=now, mark=mark, body=shown)
+        # Whoever else has judged it meanwhile has told what is new.
+        if await claim_evaluation(connection, experiment, base=base):
+            for kind, body in _news(before, evaluation, shown):
+                await connection.run_sync(add_notice, kind, f"experiment {experiment}", body, now)
+            shown |= {"rung": sorted({*_rung(before), *map(_bell, evaluation.alarms)})}
+            await put_evaluation(connection, database, experiment, at=now, mark=mark, body=shown)
     return evaluation
+
+
+def _news(
+    before: Mapping[str, Any], evaluation: "Evaluation", shown: Mapping[str, Any]
+) -> Iterator[tuple[NoticeKind, dict[str, Any]]]:
+    """What the outside is to be told; ``before`` is the body of the last evaluation, empty at the first."""
+    for one in evaluation.alarms:
+        if _bell(one) not in _rung(before):
+            yield "experiment.alarm", asdict(one)
+    was, now = before.get("verdict") or {"state": "collecting", "arm": None}, shown["verdict"]
+    if (was["state"], was["arm"]) != (now["state"], now["arm"]) and not {was["state"], now["state"]} <= UNDECIDED:
+        yield "experiment.verdict", {"before": was["state"], **now}
+
+
+def _bell(alarm: "Alarm") -> str:
+    """What tells an alarm from others: each rings once, however often its evidence comes and goes."""
+    return " ".join(filter(None, (alarm.check, alarm.arm, alarm.metric)))
+
+
+def _rung(before: Mapping[str, Any]) -> Sequence[str]:
+    rung: Sequence[str] = before.get("rung", ())
+    return rung
 
 
 class Changed:

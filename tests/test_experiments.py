@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from gateway.storage.experiments import add_epochs, experiment_lines, list_experiments, take_lease
 from gateway.wiring import wall_clock
 from tests.conftest import AGENTS, Answer, Running, running, settings_for, write_files
 from tests.http.test_access import token
@@ -409,3 +411,55 @@ async def test_where_nobody_judges_no_epoch_has_a_judge(lab: Lab) -> None:
     await lab.do("start")
     await lab.lead()
     assert [epoch["judge"] for epoch in (await lab.show())["epochs"]] == [None]
+
+
+async def test_a_list_reads_no_more_the_more_epochs_there_are(lab: Lab) -> None:
+    await lab.do("start")
+    database, now = lab.served.gateway.database, lab.served.gateway.wall()
+    async with database.write() as connection:
+        # Nobody leads meanwhile, who reads epochs too.
+        assert await take_lease(
+            connection, database, "experiments", owner="test", now=now + HOUR, until=now + 2 * HOUR
+        )
+    statements: list[str] = []
+
+    async def listed() -> tuple[int, dict[str, Any]]:
+        counts = []
+        for _ in range(3):
+            statements.clear()
+            (one,) = (await lab.served.api("GET", "/experiments")).body["experiments"]
+            counts.append(sum("epoch" in told and "SELECT" in told for told in statements))
+        return min(counts), one
+
+    engine = database._reader.sync_engine
+    sa.event.listen(engine, "before_cursor_execute", lambda _c, _d, told, *_: statements.append(told))
+    before, one = await listed()
+    async with database.write() as connection:
+        (first,) = (await list_experiments(connection, "support-1"))[0]["epochs"]
+        changed = [{"arm": "c", "version": "support@5"}]
+        later = [first | {"number": number, "arms": changed} for number in range(2, 800)]
+        await add_epochs(connection, later)
+    after, again = await listed()
+    assert [arm["arm"] for arm in one["arms"]] == ["a", "b"]
+    assert [(arm["arm"], arm["version"]) for arm in again["arms"]] == [("c", "support@5")]
+    assert after == before == 1
+    async with database.read() as connection:
+        (line,) = await experiment_lines(connection, after=0, limit=10)
+    assert line["arms"] == changed
+    assert not {"epochs", "plan", "record"} & line.keys()
+
+
+async def test_the_list_is_paged_drafts_before_what_was_started(lab: Lab) -> None:
+    for _ in range(2):
+        started = (await lab.served.api("GET", "/experiments?limit=1")).body["experiments"][0]
+        await lab.do("start", started["id"])
+        await lab.do("stop", started["id"])
+    found, cursor = [], 0
+    while cursor is not None:
+        page = (await lab.served.api("GET", f"/experiments?limit=1&cursor={cursor}")).body
+        found += [(one["id"], one["status"]) for one in page["experiments"]]
+        cursor = page["next"]
+    assert found == [("support-3", "draft"), ("support-2", "maturing"), ("support-1", "maturing")]
+    assert (await lab.served.api("GET", "/experiments/support-3")).body["experiment"]["status"] == "draft"
+    for name in ("support-4", "support-03", "support", "nobody-1"):
+        assert (await lab.served.api("GET", f"/experiments/{name}")).status == 404

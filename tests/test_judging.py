@@ -1,9 +1,12 @@
-"""Judging through storage: what is remembered, who writes, and simulated experiments from calls to verdict."""
+"""Judging through storage: what is remembered, who writes, what is told, and calls that become a verdict."""
 
+import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,16 +14,19 @@ import sqlalchemy as sa
 from gateway import wiring
 from gateway.errors import NotFound
 from gateway.judging import Changed, caveat, judge, look
+from gateway.storage.bulk import Many
 from gateway.storage.engine import Database
 from gateway.storage.experiments import take_lease
+from gateway.storage.notices import list_notices
 from gateway.storage.readings import (
     Remembered,
-    changed,
     last_evaluation,
     put_readings,
     read_readings,
 )
 from gateway.storage.schema import tally
+from gateway.storage.tallies import MERGED, Cell, Changes, Count, merge_statement
+from gateway.wiring import wall_clock
 from tests.conftest import Running, running, settings_for, write_files
 
 DAY = 86_400_000
@@ -30,6 +36,17 @@ DAY = 86_400_000
 def unled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the tests judge, and nobody beside them."""
     monkeypatch.setattr(wiring, "LEAD_SECONDS", 3600.0)
+
+
+@pytest.fixture
+async def alone(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Running]:
+    """A gateway that judges nothing by itself, however long a test takes: somebody else leads."""
+    now = wall_clock()
+    async with database.write() as connection:
+        await take_lease(connection, database, "experiments", owner="the test", now=now, until=now + DAY)
+    write_files(tmp_path)
+    async with running(settings_for(tmp_path, database_url)) as started:
+        yield started
 
 
 async def feed(served: Running, calls: list[tuple[bool, bool]]) -> None:
@@ -53,30 +70,86 @@ async def test_a_broken_version_raises_the_alarm_over_http(served: Running) -> N
     assert sum(arm["calls"] for arm in answer.body["arms"]) == 160
 
 
-async def test_what_was_judged_is_remembered_and_looking_changes_nothing(served: Running) -> None:
-    database = served.gateway.database
-    async with database.write() as connection:
-        # However long the calls take, the gateway's own task judges nothing meanwhile.
-        await take_lease(connection, database, "experiments", owner="nobody", now=2**52, until=2**53)
-    await feed(served, [(place % 2 == 0, place % 3 == 0) for place in range(60)])
+async def test_what_was_judged_is_remembered_and_looking_changes_nothing(alone: Running) -> None:
+    database = alone.gateway.database
+    await feed(alone, [(place % 2 == 0, place % 3 == 0) for place in range(60)])
     async with database.read() as connection:
-        assert set(await changed(connection)) == {"support-1", "sales-1"}
-        evaluation, shown = await look(connection, "support-1", served.gateway.wall())
+        evaluation, shown = await look(connection, "support-1", alone.gateway.wall())
         assert await read_readings(connection, "support-1") == {}
-    await judge(database, "support-1", served.gateway.wall())
+        assert await last_evaluation(connection, "support-1") is None
+    assert await Changed(database, alone.gateway.wall)("support-1") is not None
     async with database.read() as connection:
-        assert await changed(connection) == ["sales-1"]
         kept = await last_evaluation(connection, "support-1")
         memory = await read_readings(connection, "support-1")
     assert kept is not None
-    assert await caveat(database, "support-1", served.gateway.wall()) is None
+    assert await caveat(database, "support-1", alone.gateway.wall()) is None
     assert kept["body"]["metrics"] == shown["metrics"]
     assert memory["b", "success"].p == evaluation.evidence.primary["b"].p
-    assert await Changed(database, served.gateway.wall)("support-1") is None
-    await feed(served, [(True, True)])
-    async with database.read() as connection:
-        assert set(await changed(connection)) == {"support-1", "sales-1"}
-    assert await Changed(database, served.gateway.wall)("support-1") is not None
+    assert await Changed(database, alone.gateway.wall)("support-1") is None
+    await feed(alone, [(True, True)])
+    assert await Changed(database, alone.gateway.wall)("support-1") is not None
+
+
+async def count(database: Database, *, a: tuple[int, int], b: tuple[int, int]) -> None:
+    """Count calls of the support line's test: of each arm so many successes of so many."""
+    changes = Changes()
+    for arm, (successes, n) in {"a": a, "b": b}.items():
+        for metric, mean in (("served", 1.0), ("success", successes / n)):
+            cell = Cell("support-1", 1, 1, "", arm, metric)
+            changes.merge(cell, Count(n=n, mean=mean, m2=n * mean * (1 - mean)))
+    merge = Many(database, merge_statement(database), MERGED)
+    await database.transact(lambda connection: merge(connection, changes.merges()))
+
+
+async def told(served: Running) -> list[tuple[str, dict[str, Any]]]:
+    """The notices about the support line's test since it began, the oldest first."""
+    async with served.gateway.database.read() as connection:
+        found = await list_notices(connection, before=None, limit=100)
+    kinds = ("experiment.alarm", "experiment.verdict")
+    return [(one["kind"], one["body"]) for one in reversed(found) if one["kind"] in kinds]
+
+
+async def test_what_is_new_is_told_once_in_the_transaction_that_keeps_it(
+    alone: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, wall = alone.gateway.database, alone.gateway.wall
+    await judge(database, "support-1", wall())
+    assert await told(alone) == []
+    await count(database, a=(30, 30), b=(0, 30))
+
+    async def fails(*args: Any, **more: Any) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.judging.put_evaluation", fails)
+        with pytest.raises(OSError, match="disk"):
+            await judge(database, "support-1", wall())
+    assert await told(alone) == []
+    await asyncio.gather(*(judge(database, "support-1", wall()) for _ in range(3)))
+    (first, alarm), (second, verdict) = await told(alone)
+    assert (first, alarm["check"], alarm["number"], alarm["level"]) == ("experiment.alarm", "harm", 3, "alarm")
+    assert (alarm["arm"], alarm["metric"]) == ("b", "success")
+    assert "B does harm" in alarm["text"]
+    assert (second, verdict["before"], verdict["state"], verdict["arm"]) == (
+        "experiment.verdict",
+        "collecting",
+        "harm",
+        "b",
+    )
+    await count(database, a=(3, 3), b=(0, 3))
+    assert await Changed(database, wall)("support-1") is not None
+    assert len(await told(alone)) == 2
+
+
+async def test_a_verdict_is_told_each_time_it_turns_and_an_alarm_only_the_first_time(alone: Running) -> None:
+    database, wall = alone.gateway.database, alone.gateway.wall
+    for a, b in (((30, 30), (0, 30)), ((0, 30), (30, 30)), ((90, 90), (0, 90))):
+        await count(database, a=a, b=b)
+        await judge(database, "support-1", wall())
+    found = await told(alone)
+    turns = [(body["before"], body["state"]) for kind, body in found if kind == "experiment.verdict"]
+    assert turns == [("collecting", "harm"), ("harm", "running"), ("running", "harm")]
+    assert [kind for kind, _ in found].count("experiment.alarm") == 1
 
 
 async def test_a_blocked_verdict_says_why_to_whoever_would_apply_it(served: Running) -> None:

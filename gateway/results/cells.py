@@ -17,6 +17,8 @@ SERVED = "served"
 """The measure that every analysed call has, from the moment it is assigned: 1 when its own arm took it."""
 KNOWN = "outcome_known"
 """The measure of every mature call: 1 when somebody told what became of it."""
+HUMAN = "answered_by=human"
+"""The measure of every answered call of which Twilio's detection told who answered: 1 when a human did."""
 HOUR = "hour"
 """The stratum of the hour of the day, which only shows whether the arms were served alike."""
 
@@ -114,9 +116,9 @@ class Cells:
         """Pairs of the control and an arm as what the metric is."""
         return [(self.as_sum(metric, a), self.as_sum(metric, b)) for a, b in pairs]
 
-    def count(self, metric: str, arm: str) -> int:
-        """How often a thing that is counted as 1 was so."""
-        sums = self.total(metric, arm)
+    def count(self, metric: str, arm: str, *, epoch: int | None = None) -> int:
+        """How often a thing that is counted as 1 was so (in one epoch)."""
+        sums = self.total(metric, arm, epoch=epoch)
         return round(sums.n * sums.mean) if sums.n else 0
 
     def _by(self, metric: str, arm: str, stratum: str, key: Callable[[Place], Place]) -> Iterator[tuple[Place, Pair]]:

@@ -8,11 +8,23 @@ from gateway.results.comparing import ClusterSums, Running
 from gateway.results.evidence import Evidence
 from gateway.results.finding import Finding
 from gateway.results.gathering import gather
-from gateway.results.rules import examine
+from gateway.results.rules import examine, harm_text
 from gateway.results.study import Study
 from gateway.results.verdict import Verdict, arm_verdict, verdict
 from gateway.storage.analyses import Labelled
 from gateway.storage.tallies import Cell, Count
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alarm:
+    """What somebody should be told of at once: a check that blocks, or the harm that an arm does in a metric."""
+
+    check: str
+    number: int
+    level: str
+    text: str
+    arm: str | None = None
+    metric: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +56,21 @@ class Evaluation:
     def harm(self) -> bool:
         """Whether a version does certain harm."""
         return bool(self.evidence.harms)
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """What blocks the verdict, and what does harm."""
+        blocks = [
+            Alarm(check=one.check, number=one.number, level="block", text=one.text)
+            for one in self.findings
+            if one.level == "BLOCK"
+        ]
+        harms = [
+            Alarm(check="harm", number=3, level="alarm", text=text, arm=arm, metric=metric)
+            for arm, metric in self.evidence.harms
+            if (text := harm_text(self.evidence, arm, metric)) is not None
+        ]
+        return (*blocks, *harms)
 
     @property
     def failing_guardrails(self) -> tuple[str, ...]:

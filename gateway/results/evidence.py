@@ -54,7 +54,7 @@ class ArmReading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
-    """How an epoch's units fell to the arms, against the plan; ``log_e`` is the evidence that it was broken."""
+    """How an epoch's units fell to the arms, against the plan; ``log_e`` is the evidence that they fell otherwise."""
 
     epoch: int
     counts: Mapping[str, int]
@@ -131,8 +131,9 @@ class Evidence:
     """Everything that was found out about an experiment at ``now`` (Unix milliseconds).
 
     ``comparisons`` are by metric and arm; ``harms`` names (arm, metric) whose exact evidence reached the alarm;
-    ``missing_log_e``, ``hours_log_e`` and ``split_log_e`` are None where they were not counted. ``audits`` are by
-    judged metric; ``labelled`` counts the calls of each arm that people have labelled.
+    ``splits`` are of what was drawn, ``reached`` of the calls that a human answered; ``missing_log_e``,
+    ``hours_log_e`` and ``split_log_e`` are None where they were not counted. ``audits`` are by judged metric;
+    ``labelled`` counts the calls of each arm that people have labelled.
     """
 
     study: Study
@@ -144,6 +145,7 @@ class Evidence:
     harms: tuple[tuple[str, str], ...]
     splits: tuple[Split, ...]
     split_log_e: float | None
+    reached: tuple[Split, ...]
     missing_log_e: float | None
     hours_log_e: float | None
     hours_p: float | None

@@ -136,7 +136,10 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """All there is to show of an experiment's results; ``quiet`` counts the checks that found nothing."""
+    """All there is to show of an experiment's results; ``quiet`` counts the checks that found nothing.
+
+    ``not_shown`` says what is left out and why, empty where nothing is.
+    """
 
     lines: tuple[Line, ...]
     distributions: tuple[Distribution, ...]
@@ -145,6 +148,7 @@ class Figures:
     found: tuple[Found, ...]
     quiet: int
     days: tuple[tuple[str, int], ...]
+    not_shown: str
 
     @property
     def audits(self) -> tuple[tuple[str, str], ...]:
@@ -174,6 +178,7 @@ def figures(results: Mapping[str, Any], record: Mapping[str, Any] | None = None)
         found=tuple(_found(results["health"])),
         quiet=sum(one["status"] == "ok" for one in results["health"]),
         days=_counts(results["days"]),
+        not_shown=results["not_shown"] or "",
     )
 
 

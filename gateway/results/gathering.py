@@ -1,17 +1,17 @@
 """Gathers the evidence of an experiment from its sums: one step for each thing that is asked of them."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from gateway.metrics import median_length, spread_of_callers
+from gateway.metrics import callers_had, callers_lacked, median_length, spread_of_callers
 from gateway.results.auditing import audits_of, labelled_calls
-from gateway.results.cells import HOUR, KNOWN, SERVED, Cells, Pair, Place
+from gateway.results.cells import HOUR, HUMAN, KNOWN, SERVED, Cells, Pair, Place
 from gateway.results.comparing import ClusterSums, Comparison, Running, cluster_pairs, compare, noted, together
 from gateway.results.evidence import ArmReading, Day, Evidence, FixedTest, Judges, Reading, Split
 from gateway.results.segments import strata_of
-from gateway.results.study import CONTROL, Study
+from gateway.results.study import CONTROL, Epoch, Study
 from gateway.stats.bins import geometric_mean
-from gateway.stats.clusters import cluster_difference, design_effect
+from gateway.stats.clusters import Clusters, cluster_difference, design_effect
 from gateway.stats.effect import Effect, difference, wald_interval
 from gateway.stats.guardrail import GuardrailState, guardrail
 from gateway.stats.harm import ALARM as HARM_ALARM
@@ -41,7 +41,7 @@ def gather(
     comparisons = _comparisons(study, cells, clusters, running, now=now)
     audits = audits_of(study, cells, comparisons, labels)
     doubtful = {metric for metric, one in audits.items() if one.state == "distrusted"}
-    splits = _splits(study, cells, clusters)
+    splits = _drawn(study, cells, clusters)
     guarded: dict[tuple[str, str], GuardrailState] = {
         (one.metric, arm): "inconclusive"
         if one.metric in doubtful
@@ -64,8 +64,9 @@ def gather(
         guardrails=guarded,
         discoveries=tuple(one for one in _discoveries(study, comparisons) if one[0] not in doubtful),
         harms=_harms(study, cells, comparisons),
-        splits=tuple(splits),
+        splits=splits,
         split_log_e=sum(one.log_e for one in splits) if splits else None,
+        reached=_reached(study, cells),
         missing_log_e=_missing(study, cells, clusters),
         hours_log_e=_hours(study, cells),
         hours_p=_hours_at_the_end(study, cells),
@@ -178,35 +179,35 @@ def _harms(
 
 
 def _is_harmed(study: Study, cells: Cells, comparison: Comparison) -> bool:
-    metric, arm = comparison.metric, comparison.arm
-    if study.sticky or comparison.kind == "mean":
-        # The exact test wants one coin for each unit; here the sequence itself speaks, at the alarm's level.
+    if comparison.kind == "mean":
+        # The exact test wants a coin; here the sequence itself speaks, at the alarm's level.
         return comparison.log_e >= HARM_ALARM and comparison.gain < 0
-    epochs = [
-        (
-            cells.total(metric, CONTROL, epoch=epoch.number).as_rate(),
-            cells.total(metric, arm, epoch=epoch.number).as_rate(),
-            study.share(epoch, arm),
-        )
-        for epoch in study.epochs
-    ]
-    return is_harmful(epochs, better=comparison.better)
+    coins: dict[int, list[tuple[Rate, Rate, float]]] = {}
+    for epoch in study.epochs:
+        a, b = (_tossed(study, cells, comparison.metric, arm, epoch) for arm in (CONTROL, comparison.arm))
+        coins.setdefault(epoch.memory if study.sticky else 0, []).append((a, b, study.share(epoch, comparison.arm)))
+    # Callers who are met again under another memory are no new coins: each memory is a test, and all share the alpha.
+    threshold = HARM_ALARM + math.log(len(coins) or 1)
+    return any(is_harmful(one, better=comparison.better, threshold=threshold) for one in coins.values())
+
+
+def _tossed(study: Study, cells: Cells, metric: str, arm: str, epoch: Epoch) -> Rate:
+    """Successes and failures, each a toss of the coin that drew the arms: of calls, or the first of each caller."""
+    if not study.sticky:
+        return cells.total(metric, arm, epoch=epoch.number).as_rate()
+    had = cells.count(callers_had(metric), arm, epoch=epoch.number)
+    return Rate(n=had + cells.count(callers_lacked(metric), arm, epoch=epoch.number), successes=had)
 
 
 # -- how the calls fell ----------------------------------------------------------------------------------------
 
 
-def _splits(study: Study, cells: Cells, clusters: ClusterSums) -> list[Split]:
+def _splits(study: Study, count: Callable[[str, Epoch], int]) -> tuple[Split, ...]:
+    """How units fell to the arms of each epoch; ``count`` tells how many of them an arm has."""
     splits = []
     for epoch in study.epochs:
         arms = [arm for arm in sorted(epoch.shares) if epoch.shares[arm] > 0]
-        if study.sticky:
-            units = {
-                arm: clusters[epoch.number, arm, SERVED].callers if (epoch.number, arm, SERVED) in clusters else 0
-                for arm in arms
-            }
-        else:
-            units = {arm: cells.total(SERVED, arm, epoch=epoch.number).n for arm in arms}
+        units = {arm: count(arm, epoch) for arm in arms}
         if len(arms) > 1 and any(units.values()):
             counts, shares = [units[arm] for arm in arms], [epoch.shares[arm] for arm in arms]
             at_the_end = chi_squared_srm(counts, shares) if study.ended else None
@@ -219,7 +220,21 @@ def _splits(study: Study, cells: Cells, clusters: ClusterSums) -> list[Split]:
                     p=at_the_end.p if at_the_end else None,
                 )
             )
-    return splits
+    return tuple(splits)
+
+
+def _drawn(study: Study, cells: Cells, clusters: ClusterSums) -> tuple[Split, ...]:
+    """Of what was drawn: calls, or callers where these stick."""
+    if study.sticky:
+        return _splits(study, lambda arm, epoch: clusters.get((epoch.number, arm, SERVED), Clusters()).callers)
+    return _splits(study, lambda arm, epoch: cells.total(SERVED, arm, epoch=epoch.number).n)
+
+
+def _reached(study: Study, cells: Cells) -> tuple[Split, ...]:
+    """Of the placed calls that a human answered, where Twilio listened; not where callers stick, who have several."""
+    if study.sticky:
+        return ()
+    return _splits(study, lambda arm, epoch: cells.count(HUMAN, arm, epoch=epoch.number))
 
 
 def _missing(study: Study, cells: Cells, clusters: ClusterSums) -> float | None:

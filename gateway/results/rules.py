@@ -4,11 +4,11 @@ A rule reads the evidence and tells what it found; it finds nothing where its nu
 thresholds are those of docs/reference/results.md, which tells of every rule.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gateway.results import judgerules
 from gateway.results.comparing import Comparison
-from gateway.results.evidence import Evidence
+from gateway.results.evidence import Evidence, Split
 from gateway.results.finding import Finding, Found, Level, Rule, winners
 from gateway.results.study import CONTROL, told_by_agent
 from gateway.results.wording import amount, between, listed, noun, said, signed
@@ -41,14 +41,25 @@ _WATCHED = ("duration_seconds", "transfer_requested", "transferred", "hung_up_ea
 def _srm(e: Evidence) -> Found:
     if e.split_log_e is None or e.split_log_e < ALARM:
         return
-    worst = max(e.splits, key=lambda one: one.log_e)
+    yield f"the split differs from the plan: {_worst(e.splits, 'callers' if e.study.sticky else 'calls')}"
+
+
+def _reached(e: Evidence) -> Found:
+    if sum(one.log_e for one in e.reached) >= ALARM:
+        fell = _worst(e.reached, "calls that a human answered")
+        sound = "the draw may be sound all the same, but compare hours, lists and detection before the outcomes"
+        yield f"people were reached in other shares than calls were drawn: {fell}; {sound}"
+
+
+def _worst(splits: Sequence[Split], units: str) -> str:
+    """The epoch that differs most, in numbers."""
+    worst = max(splits, key=lambda one: one.log_e)
     total = sum(worst.counts.values())
     told = [
         f"{arm.upper()} has {count:,} ({count / total:.1%} for {worst.shares[arm]:.1%})"
         for arm, count in worst.counts.items()
     ]
-    units = "callers" if e.study.sticky else "calls"
-    yield f"the split differs from the plan: in epoch {worst.epoch}, of {total:,} {units} {listed(told)}"
+    return f"in epoch {worst.epoch}, of {total:,} {units} {listed(told)}"
 
 
 def _collecting(e: Evidence) -> Found:
@@ -59,13 +70,17 @@ def _collecting(e: Evidence) -> Found:
 
 
 def _harm(e: Evidence) -> Found:
-    for arm, metric in e.harms:
-        one = e.comparisons[metric][arm]
-        a, b = (e.arms[name].readings.get(metric) for name in (CONTROL, arm))
-        if a is None or b is None or a.mean is None or b.mean is None:
-            continue
-        means = f"{b.mean:.1%} against {a.mean:.1%}" if one.kind == "rate" else f"{b.mean:.3g} against {a.mean:.3g}"
-        yield f"{arm.upper()} does harm: {noun(metric)} {means} after {a.n + b.n:,} calls; pausing is advised"
+    yield from filter(None, (harm_text(e, arm, metric) for arm, metric in e.harms))
+
+
+def harm_text(e: Evidence, arm: str, metric: str) -> str | None:
+    """The alarm of an arm in a metric, in a sentence; None while one side has no calls."""
+    one = e.comparisons[metric][arm]
+    a, b = (e.arms[name].readings.get(metric) for name in (CONTROL, arm))
+    if a is None or b is None or a.mean is None or b.mean is None:
+        return None
+    means = f"{b.mean:.1%} against {a.mean:.1%}" if one.kind == "rate" else f"{b.mean:.3g} against {a.mean:.3g}"
+    return f"{arm.upper()} does harm: {noun(metric)} {means} after {a.n + b.n:,} calls; pausing is advised"
 
 
 def _missing(e: Evidence) -> Found:
@@ -293,7 +308,8 @@ def _inconclusive(e: Evidence) -> Found:
 def _drifted(e: Evidence) -> Found:
     for one in e.primary.values():
         if Interval(low=one.running.low, high=one.running.high).empty:
-            yield f"the effect of {one.arm.upper()} drifted: no value fits all intervals so far; read it by day"
+            told = f"the effect of {one.arm.upper()} drifted: no value fits all intervals so far"
+            yield told if e.study.sticky else f"{told}; read it by day"
 
 
 def _traffic(e: Evidence) -> Found:
@@ -339,7 +355,23 @@ RULES: tuple[Rule, ...] = (
     Rule(number=26, check="inconclusive", level="INFO", find=_inconclusive),
     Rule(number=27, check="drifted", level="WARN", find=_drifted),
     Rule(number=28, check="traffic", level="WARN", find=_traffic),
+    Rule(number=29, check="humans_reached", level="WARN", find=_reached),
 )
+
+
+BY_CALL = frozenset({7, 8, 9, 10, 24, 29})
+"""The rules that cannot be asked where callers stick: their days, segments and epochs pooled hold single calls."""
+
+
+def not_shown(evidence: Evidence) -> str | None:
+    """What the results leave out, and why; None where they have all."""
+    if not evidence.study.sticky:
+        return None
+    numbers = listed([str(number) for number in sorted(BY_CALL)])
+    return (
+        "Effects by day and by segment are not shown: callers were drawn, and one caller's calls lie on many days. "
+        f"Checks {numbers} need them, or single calls, and are not made."
+    )
 
 
 def examine(evidence: Evidence) -> list[Finding]:

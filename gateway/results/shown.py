@@ -9,7 +9,7 @@ from gateway.results.auditing import Audit
 from gateway.results.comparing import Comparison
 from gateway.results.evaluating import Evaluation
 from gateway.results.evidence import ArmReading, Day, Evidence, FixedTest, Split, Stratum
-from gateway.results.rules import RULES
+from gateway.results.rules import BY_CALL, RULES, not_shown
 from gateway.results.study import CONTROL
 from gateway.results.wording import noun
 from gateway.stats.effect import Effect, Interval, wald_interval
@@ -36,6 +36,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         },
         "strata": [_stratum(one) for one in evidence.strata],
         "days": {arm: [_day(one) for one in days] for arm, days in evidence.days.items()},
+        "not_shown": not_shown(evidence),
         "plan": _plan(evidence),
         "phase": {"maturing": "maturing", "stopped": "final"}.get(evidence.study.status, "running"),
         "verdict": {
@@ -165,13 +166,14 @@ def _distribution(evidence: Evidence, metric: str) -> dict[str, Any]:
 
 def _health(evaluation: Evaluation) -> list[dict[str, Any]]:
     """Every rule that can be asked: what it found, or that it found nothing."""
-    told = []
+    told: list[dict[str, Any]] = []
+    silent = BY_CALL if evaluation.evidence.study.sticky else frozenset[int]()
     for rule in RULES:
         found = [one for one in evaluation.findings if one.number == rule.number]
         told += [
             {"check": one.check, "number": one.number, "status": one.level.lower(), "text": one.text} for one in found
         ]
-        if not found:
+        if not found and rule.number not in silent:
             told.append({"check": rule.check, "number": rule.number, "status": "ok", "text": ""})
     return told
 

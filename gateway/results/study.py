@@ -77,13 +77,15 @@ class JudgeTold:
 class Epoch:
     """A stretch with unchanged shares, versions and judge; ``served`` is what each arm names, version and parameters.
 
-    ``models`` has the models that the arms say they run, by arm; most say nothing.
+    Where callers stick, those of epochs with the same ``memory`` are other people; with another memory the same
+    people may be there again. ``models`` has the models that the arms say they run, by arm; most say nothing.
     """
 
     number: int
     began_at: int
     shares: Mapping[str, float]
     served: Mapping[str, tuple[str, str]]
+    memory: int = 1
     judge: JudgeTold | None = None
     models: Mapping[str, str] = field(default_factory=dict)
 
@@ -212,6 +214,7 @@ def _epoch(row: Mapping[str, Any], given: Mapping[str, Mapping[str, str]]) -> Ep
     return Epoch(
         number=row["number"],
         began_at=row["began_at"],
+        memory=row["memory"],
         shares={arm["arm"]: arm["share"] for arm in arms},
         served={arm["arm"]: (arm["version"], repr(sorted((arm.get("parameters") or {}).items()))) for arm in arms},
         judge=JudgeTold(id=judge["id"], model=judge["model"], questions=judge["questions"]) if judge else None,

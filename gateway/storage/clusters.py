@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.decide import memory_key
-from gateway.metrics import callers_with, is_auxiliary
+from gateway.metrics import callers_with, had_and_lacked, is_auxiliary
 from gateway.phone import is_withheld
 from gateway.storage.bulk import Many
 from gateway.storage.engine import Database
@@ -76,9 +76,12 @@ def clusters_of(row: CallRow, *, unit: str, salt: bytes) -> Iterator[tuple[Key, 
             yield Key(row.experiment or "", whose, row.epoch or 0, metric, row.arm or ""), value
 
 
-def callers_cell(key: Key, n: int) -> Cell:
-    """Where a caller with ``n`` calls is counted."""
-    return Cell(key.experiment, key.epoch, ALL_DAYS, "", key.arm, callers_with(n))
+def callers_cells(key: Key, n: int, y: float) -> set[Cell]:
+    """Where a caller is counted as one: by the number of calls, and by whether any was a success, or none."""
+    names = had_and_lacked(key.metric, n, y)
+    if key.metric == "served" and n:
+        names.append(callers_with(n))
+    return {Cell(key.experiment, key.epoch, ALL_DAYS, "", key.arm, name) for name in names}
 
 
 class ClusterStatements:
@@ -111,7 +114,7 @@ class ClusterChanges:
         self._changes[key] = n + count, y + count * value
 
     def write(self, connection: sa.Connection, statements: ClusterStatements, tallies: Changes) -> None:
-        """Write them, with the sums that follow; how many callers rang how often goes to ``tallies``."""
+        """Write them, with the sums that follow; what counts callers goes to ``tallies``."""
         changed = sorted((key, change) for key, change in self._changes.items() if change != (0, 0.0))
         sums: dict[SumKey, Sums] = defaultdict(Sums)
         if not changed:
@@ -126,8 +129,11 @@ class ClusterChanges:
             rows.append((*after, *key))
             where = SumKey(key.experiment, key.epoch, key.arm, key.metric)
             sums[where] = sums[where].plus(Sums.of(*after)).plus(Sums.of(n, y), -1)
-            if key.metric == "served" and count:
-                _count_caller(tallies, key, n, after[0])
+            was, is_ = callers_cells(key, n, y), callers_cells(key, *after)
+            for cell in is_ - was:
+                tallies.add(cell, 1.0)
+            for cell in was - is_:
+                tallies.remove(cell, 1.0)
         statements.update(connection, rows)
         statements.add_sums(connection, [(*where, *sums[where]) for where in sorted(sums)])
 
@@ -141,13 +147,6 @@ def _standing(connection: sa.Connection, keys: list[Key]) -> dict[Key, tuple[int
     )
     query = sa.select(*columns, cluster.c.n, cluster.c.y).where(*whose).order_by(*columns).with_for_update()
     return {Key(*row[:5]): (row.n, row.y) for row in connection.execute(query)}
-
-
-def _count_caller(tallies: Changes, key: Key, before: int, after: int) -> None:
-    if after > 0:
-        tallies.add(callers_cell(key, after), 1.0)
-    if before > 0:
-        tallies.remove(callers_cell(key, before), 1.0)
 
 
 async def read_sums(connection: AsyncConnection, experiment: str) -> list[tuple[SumKey, Sums]]:

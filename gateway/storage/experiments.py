@@ -171,6 +171,21 @@ async def list_experiments(
     return [one | {"epochs": epochs.get(one["id"], []), "amended": one["id"] in amended} for one in found]
 
 
+async def experiment_lines(connection: AsyncConnection, *, after: int, limit: int) -> list[dict[str, Any]]:
+    """Experiments that were not deleted, newest first, from the one behind the first ``after`` on: what a list shows.
+
+    Each has the ``arms`` of its newest epoch; of its other epochs, its plan and its record nothing is read.
+    """
+    names = ("id", "route", "name", "unit", "status", "opened_at", "starts_at", "closed_at", "winner")
+    other = epoch.alias()
+    newest = sa.select(sa.func.max(other.c.number)).where(other.c.experiment == experiment.c.id).correlate(experiment)
+    its = sa.and_(epoch.c.experiment == experiment.c.id, epoch.c.number == newest.scalar_subquery())
+    query = sa.select(*(experiment.c[name] for name in names), epoch.c.arms).outerjoin_from(experiment, epoch, its)
+    query = query.where(experiment.c.deleted_at.is_(None)).offset(after).limit(limit)
+    rows = await connection.execute(query.order_by(experiment.c.opened_at.desc(), experiment.c.id.desc()))
+    return [dict(row._mapping) for row in rows]
+
+
 async def epoch_of(connection: AsyncConnection, name: str, number: int) -> dict[str, Any] | None:
     """One epoch of an experiment with its experiment's salts, or None; for recomputing an assignment."""
     row = (

@@ -70,9 +70,20 @@ async def last_evaluation(connection: AsyncConnection, name: str) -> dict[str, A
     return dict(row._mapping) if row else None
 
 
+async def claim_evaluation(connection: AsyncConnection, name: str, *, base: Mapping[str, Any] | None) -> bool:
+    """Whether the last evaluation is still the one that was seen; until the end of the transaction it stays so."""
+    # The experiment is there before any evaluation, so that two who judge it for the first time meet here too.
+    lock = sa.select(experiment.c.id).where(experiment.c.id == name).with_for_update(key_share=True)
+    await connection.execute(lock)
+    stands = await last_evaluation(connection, name)
+    return (stands and (stands["at"], stands["mark"])) == (base and (base["at"], base["mark"]))
+
+
 async def mark_of(connection: AsyncConnection, name: str) -> str:
-    """The mark of an experiment's tallies as they are now."""
-    return next((mark for _, mark, _ in await _marks(connection, experiment.c.id == name)), "")
+    """The mark of an experiment as it is now."""
+    # Its own cells are named too, or the cells of all experiments would be added up.
+    found = await _marks(connection, experiment.c.id == name, tally.c.experiment == name)
+    return next((mark for _, mark, _ in found), "")
 
 
 async def changed(connection: AsyncConnection) -> list[str]:
@@ -85,7 +96,9 @@ async def changed(connection: AsyncConnection) -> list[str]:
     return [name for name, mark, judged in found if mark != judged]
 
 
-async def _marks(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> list[tuple[str, str, str | None]]:
+async def _marks(
+    connection: AsyncConnection, which: sa.ColumnElement[bool], cells: sa.ColumnElement[bool] | None = None
+) -> list[tuple[str, str, str | None]]:
     """(experiment, mark, mark when it was last evaluated): a mark moves whenever a value is counted or corrected, or
     a call is labelled."""
     sums = (
@@ -95,6 +108,7 @@ async def _marks(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> 
             sa.func.sum(tally.c.n * tally.c.mean).label("total"),
             sa.func.sum(tally.c.m2).label("m2"),
         )
+        .where(sa.true() if cells is None else cells)
         .group_by(tally.c.experiment)
         .subquery()
     )
@@ -131,10 +145,19 @@ async def _marks(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> 
     ]
 
 
+async def unsettled(connection: AsyncConnection) -> list[str]:
+    """The experiments that were closed, and not judged since their results were locked."""
+    settled = sa.and_(experiment.c.locked_at.is_not(None), evaluation.c.at >= experiment.c.locked_at)
+    query = sa.select(experiment.c.id).outerjoin(evaluation, evaluation.c.experiment == experiment.c.id)
+    query = query.where(experiment.c.closed_at.is_not(None), experiment.c.deleted_at.is_(None))
+    return list(await connection.scalars(query.where(sa.not_(sa.func.coalesce(settled, sa.false())))))
+
+
 async def last_verdicts(connection: AsyncConnection, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What was last found out about experiments, by their ids; one that was never judged is left out."""
-    query = sa.select(evaluation.c.experiment, evaluation.c.body).where(evaluation.c.experiment.in_(names))
-    return {row.experiment: row.body for row in await connection.execute(query)}
+    """The last ``verdict`` and ``arms`` of experiments, by their ids; one that was never judged is left out."""
+    told = [evaluation.c.body[name].label(name) for name in ("verdict", "arms")]
+    query = sa.select(evaluation.c.experiment, *told).where(evaluation.c.experiment.in_(names))
+    return {row.experiment: {"verdict": row.verdict, "arms": row.arms} for row in await connection.execute(query)}
 
 
 async def judged_since(connection: AsyncConnection, at: int) -> dict[str, int]:

@@ -21,7 +21,7 @@ from gateway.storage.clusters import (
     Key,
     SumKey,
     Sums,
-    callers_cell,
+    callers_cells,
     clusters_of,
 )
 from gateway.storage.counting import Scope
@@ -208,8 +208,8 @@ class _Work:
             where = SumKey(key.experiment, key.epoch, key.arm, key.metric)
             self._sums[where] = self._sums[where].plus(Sums.of(n, y))
             self._units.add((key.experiment, key.unit))
-            if key.metric == "served":
-                self._callers[callers_cell(key, n)] += 1
+            for cell in callers_cells(key, n, y):
+                self._callers[cell] += 1
         self._ready |= its
 
     # -- comparing -------------------------------------------------------------------------------------------

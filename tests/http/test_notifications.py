@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
+from gateway import wiring
 from tests.conftest import WEBHOOK_SECRET, Running, running, settings_for, write_files
 from tests.receiving import Receiving, receiving
+from tests.test_judging import feed
+
+GUIDE = Path(__file__).parent.parent.parent / "docs/how-to/notifications.md"
 
 
 @pytest.fixture
@@ -53,6 +57,45 @@ async def test_a_test_reaches_every_receiver_and_tells_what_came_of_it(told: tup
     first = (await served.api("GET", "/notifications?limit=1")).body
     rest = (await served.api("GET", f"/notifications?limit=1&cursor={first['next']}")).body
     assert [one["notifications"][0]["id"] for one in (first, rest)] == [double.ids[1], double.ids[0]]
+
+
+async def test_the_life_of_an_experiment_arrives_signed_and_once(tmp_path: Path, database_url: str) -> None:
+    async with receiving() as double:
+        write_files(tmp_path)
+        receivers = json.dumps({"ops": {"url": double.url, "secret": WEBHOOK_SECRET}})
+        settings = settings_for(tmp_path, database_url, GATEWAY_NOTIFICATIONS__RECEIVERS=receivers)
+
+        async def came(*kinds: str) -> None:
+            while not {*kinds} <= {one["type"] for one in double.told}:
+                await asyncio.sleep(0.05)
+
+        async with running(settings) as served:
+            await feed(served, [(True, False)] * 80)
+            await led(served)
+            await came("experiment.started", "experiment.alarm", "experiment.verdict")
+            await feed(served, [(True, False)] * 3)
+            await led(served)
+            await served.api("POST", "/experiments/support-1/stop", {"reason": "B does harm"})
+        async with running(settings) as served:
+            await led(served)
+            await came("experiment.stopped")
+        double.verify()
+    about = [one for one in double.told if one["subject"] == "experiment support-1"]
+    kinds = ("alarm", "started", "stopped", "verdict")
+    assert sorted(one["type"] for one in about) == [f"experiment.{kind}" for kind in kinds]
+    alarm, started, stopped, verdict = (one["data"] for one in sorted(about, key=lambda one: one["type"]))
+    assert set(alarm) == {"check", "number", "level", "text", "arm", "metric"}
+    assert set(started) == set(stopped) == {"author", "reason", "detail"}
+    assert (stopped["author"], stopped["reason"]) == ("admin", "B does harm")
+    assert set(verdict) == {"before", "state", "text", "arm", "exploratory", "arms"}
+    guide = GUIDE.read_text(encoding="utf-8")
+    for name in {*alarm, *started, *stopped, *verdict}:
+        assert f"`{name}`" in guide, name
+
+
+async def led(served: Running) -> None:
+    """Let the gateway judge now, and not when its turn comes."""
+    await wiring.lead(served.gateway)
 
 
 async def test_only_an_admin_sees_and_tests(told: tuple[Receiving, Running]) -> None:

@@ -361,7 +361,7 @@ def test_16_what_a_version_is_given_says_its_model() -> None:
         {"arm": "a", "version": "support@3", "share": 0.5, "parameters": {}},
         {"arm": "b", "version": "support@3", "share": 0.5, "parameters": {"llm.model": "gpt-4.1"}},
     ]
-    epochs = [{"number": 1, "began_at": 0, "arms": arms, "judge": None}]
+    epochs = [{"number": 1, "began_at": 0, "memory": 1, "arms": arms, "judge": None}]
     row = {"id": "support-1", "unit": "call", "status": "running", "opened_at": 0, "epochs": epochs}
     (epoch,) = study_of(row, {"support@3": {"model": "claude-3", "voice": "ada"}}).epochs
     assert epoch.models["a"] == "claude-3"

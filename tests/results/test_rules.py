@@ -3,12 +3,14 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from gateway.results.comparing import Running
 from gateway.results.rules import RULES
+from gateway.results.shown import as_json
 from gateway.stats.clusters import Clusters
 from tests.results.drawn import FIRST_DAY, Tallies, found, outcomes, study
 
@@ -32,8 +34,8 @@ def test_all_is_well() -> None:
 
 
 def test_the_rules_are_numbered_in_order_and_documented() -> None:
-    assert [rule.number for rule in RULES] == list(range(1, 29))
-    assert len({rule.check for rule in RULES}) == 28
+    assert [rule.number for rule in RULES] == list(range(1, 30))
+    assert len({rule.check for rule in RULES}) == 29
     text = (Path(__file__).parents[2] / "docs/reference/results.md").read_text()
     for rule in RULES:
         row = next(line for line in text.splitlines() if line.startswith(f"| {rule.number} |"))
@@ -87,6 +89,43 @@ def test_3_a_guardrail_rings_too_and_in_its_own_direction() -> None:
 
     assert rings(48)
     assert not rings(0)
+
+
+def of_callers(*epochs: tuple[tuple[int, int], tuple[int, int]]) -> Tallies:
+    """Callers who stick, epoch by epoch: (with a success, with a failure) in each arm."""
+    tallies = Tallies()
+    for epoch, arms in enumerate(epochs, 1):
+        for arm, (had, lacked) in zip("ab", arms, strict=True):
+            where: dict[str, Any] = {"epoch": epoch, "day": 0}
+            tallies.rate(arm, "success", had, had + lacked, epoch=epoch)
+            tallies.add(arm, "callers_had#success", np.ones(had), **where)
+            tallies.add(arm, "callers_lacked#success", np.ones(lacked), **where)
+    return tallies
+
+
+def test_3_where_callers_stick_each_is_one_coin_before_the_gate_too() -> None:
+    sticky = study(unit="caller")
+    evaluation = of_callers(((30, 5), (0, 30))).evaluate(sticky, days=1)
+    assert (evaluation.harm, evaluation.evidence.primary["b"].gate.open) == (True, False)
+    assert not of_callers(((0, 30), (30, 5))).evaluate(sticky, days=1).harm
+    assert not of_callers(((12, 2), (0, 12))).evaluate(sticky, days=1).harm
+
+
+def test_3_callers_met_again_after_a_change_of_versions_are_no_new_coins() -> None:
+    twice = of_callers(((25, 3), (3, 25)), ((25, 3), (3, 25)))
+    both = study(EVEN, EVEN, unit="caller")
+    again = replace(both, epochs=(both.epochs[0], replace(both.epochs[1], memory=2)))
+    assert twice.evaluate(both, days=1).harm
+    assert not twice.evaluate(again, days=1).harm
+
+
+def test_what_is_not_shown_where_callers_stick_is_said() -> None:
+    shown = {unit: as_json(healthy().evaluate(study(unit=unit))) for unit in ("call", "caller")}
+    assert shown["call"]["not_shown"] is None
+    assert (shown["caller"]["days"], shown["caller"]["strata"]) == ({}, [])
+    assert "Checks 7, 8, 9, 10, 24 and 29" in shown["caller"]["not_shown"]
+    asked = {unit: {one["number"] for one in told["health"]} for unit, told in shown.items()}
+    assert asked["call"] - asked["caller"] == {7, 8, 9, 10, 24, 29}
 
 
 def missing(known_a: int, known_b: int, n: int = 2000) -> Tallies:
@@ -297,3 +336,34 @@ def test_28_too_little_traffic_is_told_after_three_days() -> None:
     assert "in four weeks" in found(tallies.evaluate(study(), days=14))[28][1]
     assert 28 not in found(tallies.evaluate(study(), days=1))
     assert 28 not in found(healthy(2500, 5000).evaluate(study(n_max=5165), days=14))
+
+
+def reached(human_a: int, human_b: int, *, of: int = 10_000) -> Tallies:
+    """As many calls of each arm, of which these were answered by a human."""
+    tallies = healthy(of // 2, of)
+    for arm, humans in (("a", human_a), ("b", human_b)):
+        tallies.rate(arm, "answered_by=human", humans, of)
+        tallies.rate(arm, "answered_by=machine", of - humans, of)
+    return tallies
+
+
+def test_29_people_reached_in_other_shares_than_calls_were_drawn_warn_and_do_not_block() -> None:
+    evaluation = reached(5500, 4900).evaluate(study())
+    level, text = found(evaluation)[29]
+    assert (level, evaluation.blocked) == ("WARN", False)
+    assert "of 10,400 calls that a human answered A has 5,500 (52.9% for 50.0%) and B has 4,900" in text
+    assert "the draw may be sound all the same" in text
+    assert 1 not in found(evaluation)
+    assert 29 not in found(reached(5100, 4950).evaluate(study()))
+    assert 29 not in found(reached(5500, 4900).evaluate(study(unit="caller")))
+    assert 29 not in found(healthy(5000, 10_000).evaluate(study()))
+
+
+def test_29_each_epoch_is_held_against_its_own_shares() -> None:
+    tallies = Tallies()
+    for epoch, humans_b in ((1, 400), (2, 4000)):
+        for arm, humans in (("a", 4000), ("b", humans_b)):
+            tallies.calls(arm, outcomes(humans, 2 * humans), epoch=epoch)
+            tallies.rate(arm, "answered_by=human", humans, 2 * humans, epoch=epoch)
+    assert 29 not in found(tallies.evaluate(study({"a": 10 / 11, "b": 1 / 11}, EVEN)))
+    assert 29 in found(tallies.evaluate(study(EVEN, EVEN)))

@@ -7,6 +7,7 @@ import numpy as np
 
 from gateway.results.evaluating import Evaluation
 from gateway.results.study import Study
+from gateway.stats.harm import is_harmful
 from gateway.stats.moments import Rate
 from gateway.stats.proportions import two_proportion_z
 from tests.results.drawn import FIRST_DAY, Tallies, found, study
@@ -123,3 +124,59 @@ def test_a_judge_that_forgets_the_bad_calls_of_one_arm_is_found() -> None:
     assert evaluation.arms["b"].state == "better"
     assert evaluation.verdict.state == "blocked"
     assert found(evaluation)[4][0] == "BLOCK"
+
+
+def people(rates: tuple[float, float], calls: int, rng: np.random.Generator) -> bool:
+    """Whether it is ever found, looking after every 500 placed calls, that people were reached in other shares."""
+    tallies = Tallies()
+    for _ in range(0, calls, 500):
+        arms = rng.integers(0, 2, 500)
+        for name, place in (("a", 0), ("b", 1)):
+            count = int((arms == place).sum())
+            tallies.add(name, "served", np.ones(count))
+            tallies.add(name, "answered_by=human", rng.random(count) < rates[place])
+        findings = found(tallies.evaluate(study()))
+        assert 1 not in findings
+        if 29 in findings:
+            return True
+    return False
+
+
+def test_people_who_are_reached_less_by_one_arm_are_noticed_and_equal_shares_raise_nothing() -> None:
+    rng = np.random.default_rng(17)
+    assert sum(people((0.4, 0.4), 10_000, rng) for _ in range(60)) == 0
+    assert all(people((0.45, 0.36), 10_000, rng) for _ in range(10))
+
+
+def rung_for_callers(rng: np.random.Generator, harm: float) -> tuple[int | None, int | None]:
+    """After how many calls the alarm rings: with callers as coins, and (which is wrong) with calls.
+
+    300 callers who ring three times on average and are very different from each other (ICC 0.5); with B each call
+    succeeds less often by the factor ``harm``.
+    """
+    arms, likely = rng.integers(0, 2, 300), rng.beta(0.5, 0.5, 300)
+    callers = rng.permutation(np.repeat(np.arange(300), rng.geometric(1 / 3, 300)))
+    successes = rng.random(len(callers)) < (likely * np.where(arms == 1, 1 - harm, 1.0))[callers]
+    known: set[tuple[int, bool]] = set()
+    once, each = np.zeros((2, 2), dtype=int), np.zeros((2, 2), dtype=int)
+    rung: list[int | None] = [None, None]
+    for calls, (caller, success) in enumerate(zip(callers, successes, strict=True), 1):
+        place = arms[caller], int(success)
+        each[place] += 1
+        if (caller, success) not in known:
+            known.add((caller, success))
+            once[place] += 1
+        for way, counts in enumerate((once, each)):
+            if calls % 10 == 0 and rung[way] is None:
+                a, b = (Rate(n=int(row.sum()), successes=int(row[1])) for row in counts)
+                rung[way] = calls if is_harmful([(a, b, 0.5)], better="higher") else None
+    return rung[0], rung[1]
+
+
+def test_the_alarm_of_callers_who_stick_is_quiet_without_harm_and_rings_soon_with_it() -> None:
+    rng = np.random.default_rng(18)
+    quiet = [rung_for_callers(rng, 0.0) for _ in range(100)]
+    assert sum(ours is not None for ours, _ in quiet) <= 1
+    assert sum(calls is not None for _, calls in quiet) >= 4  # one caller's calls are no coins of their own
+    harmed = [ours for ours, _ in (rung_for_callers(rng, 0.9) for _ in range(20))]
+    assert all(ours is not None and ours <= 400 for ours in harmed)

@@ -194,6 +194,10 @@ async def assert_counted_as_the_calls_say(world: World) -> None:
         sums[SumKey(world.name, key.epoch, key.arm, key.metric)] += (1, n, y, n * n, y * y, n * y)
         if key.metric == "served":
             cells[Cell(world.name, key.epoch, 0, "", key.arm, f"calls_per_caller#{n}")].append(1.0)
+        elif key.metric.startswith("fields.") or METRICS[key.metric].kind == "rate":
+            counted = {"had": any(one > 0 for one in values), "lacked": any(one < 1 for one in values)}
+            for name in (name for name, so in counted.items() if so):
+                cells[Cell(world.name, key.epoch, 0, "", key.arm, f"callers_{name}#{key.metric}")].append(1.0)
     async with world.database.read() as connection:
         kept = {cell: count for cell, count in await read_tallies(connection, world.name) if count.n}
         kept_sums = {key: one for key, one in await read_sums(connection, world.name) if one.k}

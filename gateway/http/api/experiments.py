@@ -52,11 +52,12 @@ class Wanted(Body):
 async def list_all(ask: Ask) -> dict[str, Any]:
     """Every experiment with its last verdict, newest first; drafts, written and not started, before them."""
     wanted: Wanted = ask.query
-    shown, more = await ask.gateway.experiments.list(skip=wanted.cursor, limit=wanted.limit)
+    found = await ask.gateway.experiments.list(after=wanted.cursor, limit=wanted.limit + 1)
+    shown = found[: wanted.limit]
     async with ask.gateway.database.read() as connection:
         judged = await last_verdicts(connection, [one["id"] for one in shown])
     lines = [_shown(one) | _found(one, judged.get(one["id"])) for one in shown]
-    return {"experiments": lines, "next": wanted.cursor + wanted.limit if more else None}
+    return {"experiments": lines, "next": wanted.cursor + wanted.limit if len(found) > wanted.limit else None}
 
 
 @endpoint("GET", "/experiments/{experiment}", role="viewer")
@@ -142,8 +143,8 @@ def _serves(one: dict[str, Any]) -> str:
 def _found(one: dict[str, Any], judged: dict[str, Any] | None) -> dict[str, Any]:
     """What was last found out: the verdict, and each arm with its calls; without numbers before the first look."""
     if judged is not None:
-        return {"verdict": judged["verdict"], "arms": judged["arms"]}
-    arms = [{"arm": arm["arm"], "version": arm["version"], "calls": 0} for arm in one["epochs"][-1]["arms"]]
+        return judged
+    arms = [{"arm": arm["arm"], "version": arm["version"], "calls": 0} for arm in one["arms"] or ()]
     return {"verdict": None, "arms": arms}
 
 
