@@ -49,7 +49,8 @@ def sequential_srm(
 ) -> float:
     """ln E of the product over epochs, each (counts per arm, weights); alarm at ln E >= `ALARM`, i.e. E >= 1000.
 
-    An epoch with less than two arms of weight, or without calls, says nothing. Calls on an arm without weight are not counted here.
+    An epoch with less than two arms of weight, or without calls, says nothing. Calls on an arm without weight are not
+    counted here.
     """
     return sum(_epoch(counts, weights, concentration) for counts, weights in epochs)
 
