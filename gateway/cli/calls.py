@@ -1,12 +1,14 @@
 """Verbs of calls that were received or placed."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli.terminal import AsJson, ask, show
-from gateway.client import GatewayClient
+
+if TYPE_CHECKING:
+    from gateway.client import GatewayClient
 
 group = typer.Typer(no_args_is_help=True, help="Read what became of calls.")
 
@@ -38,7 +40,7 @@ def list_calls(
     show(answer, as_json, *rows, head=("call", "from", "route", "arm", "served by", "status", "seconds"))
 
 
-async def _newest(gateway: GatewayClient, limit: int, wanted: Mapping[str, str | None]) -> dict[str, Any]:
+async def _newest(gateway: "GatewayClient", limit: int, wanted: Mapping[str, str | None]) -> dict[str, Any]:
     """As many calls as are asked for: one page may have looked through many, and hold few."""
     page = await gateway.get("/calls", **wanted, limit=limit)
     calls = page["calls"]

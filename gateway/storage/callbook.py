@@ -46,7 +46,9 @@ async def list_calls(
     none, with more behind it. Behind the last page that is None. A call that the journal kept for more than a day is
     not found by ``until``.
     """
-    top = before if before is not None else await newest_seq(connection) + 1
+    top = await newest_seq(connection) + 1
+    if before is not None:
+        top = min(top, before)
     bottom, conditions = (
         0,
         [
