@@ -8,6 +8,7 @@ is taken over by whoever starts next.
 import fcntl
 import json
 import os
+import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,20 +22,25 @@ _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
 class Journal:
-    """Appends entries durably; ``replayable`` yields the files that wait, this process's own included."""
+    """Appends entries durably; ``take`` gives the files that wait, this process's own included. Threads share it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"journal-{os.getpid()}-{os.urandom(3).hex()}.log"
         self._file: int | None = None
+        self._turn = threading.Lock()
 
     def append(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Write entries and wait until they are on the disk; OSError when they are not. Blocks: call in a thread."""
-        if self._file is None:
-            self._file = os.open(self._path, _APPENDING, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-        _append(self._file, entries)
+        with self._turn:
+            if self._file is None:
+                # It has its name only when it is locked: one without an owner would be taken, and deleted.
+                new = self._path.with_suffix(".new")
+                self._file = os.open(new, _APPENDING, 0o600)
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+                new.rename(self._path)
+            _append(self._file, entries)
 
     @property
     def aside(self) -> Path:
@@ -49,21 +55,22 @@ class Journal:
         finally:
             os.close(file)
 
-    def take(self) -> Iterator[Path]:
-        """Close the own file and yield every file that no living process owns, oldest first."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-            self._path = self._folder / f"journal-{os.getpid()}-{os.urandom(3).hex()}.log"
-        for path in sorted(self._folder.glob("journal-*.log"), key=lambda path: path.stat().st_mtime):
-            if not _owned(path):
-                yield path
+    def take(self) -> list[Path]:
+        """Close the own file; every file that no living process owns, oldest first. Blocks: call in a thread."""
+        with self._turn:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+                self._path = self._folder / f"journal-{os.getpid()}-{os.urandom(3).hex()}.log"
+            found = sorted(self._folder.glob("journal-*.log"), key=lambda path: path.stat().st_mtime)
+            return [path for path in found if not _owned(path)]
 
     def close(self) -> None:
         """Let go of the file; it stays for the next start unless it was replayed."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        with self._turn:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
 
 
 def read_entries(path: Path) -> Iterator[dict[str, Any]]:

@@ -320,7 +320,7 @@ class Ledger:
 
     async def _replay(self) -> None:
         self._unreplayed = False
-        for path in self._journal.take():
+        for path in await asyncio.to_thread(self._journal.take):
             entries = list(read_entries(path))
             try:
                 for start in range(0, len(entries), BATCH_LIMIT):
@@ -328,7 +328,7 @@ class Ledger:
             except DOWN:
                 self._unreplayed = True
                 return
-            path.unlink()
+            path.unlink(missing_ok=True)
             self.counters.replayed += len(entries)
             if entries:
                 _log.info("journal_replayed", file=path.name, entries=len(entries))

@@ -1,7 +1,12 @@
 """The journal: whole entries come back, torn ones never do, and nobody takes over a living owner's file."""
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event
+
+import pytest
 
 from gateway.storage.journal import Journal, read_entries
 
@@ -48,3 +53,23 @@ def test_a_living_owners_file_is_left_alone(tmp_path: Path) -> None:
     owner.close()
     (path,) = other.take()
     assert json.loads(path.read_bytes().splitlines()[0].partition(b" ")[2]) == ENTRIES[0]
+
+
+def test_what_is_written_while_it_is_taken_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, sync, writing, on = Journal(tmp_path), os.fdatasync, Event(), Event()
+
+    def slow(file: int) -> None:
+        writing.set()
+        on.wait(20)
+        sync(file)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    with ThreadPoolExecutor(2) as threads:
+        written = threads.submit(journal.append, ENTRIES)
+        writing.wait(20)
+        taken = threads.submit(lambda: list(journal.take()))
+        wait([taken], timeout=0.3)
+        on.set()
+        written.result()
+        (path,) = taken.result()
+    assert list(read_entries(path)) == ENTRIES
