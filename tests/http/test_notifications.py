@@ -87,7 +87,7 @@ async def test_the_life_of_an_experiment_arrives_signed_and_once(tmp_path: Path,
     assert set(alarm) == {"check", "number", "level", "text", "arm", "metric"}
     assert set(started) == set(stopped) == {"author", "reason", "detail"}
     assert (stopped["author"], stopped["reason"]) == ("admin", "B does harm")
-    assert set(verdict) == {"before", "state", "text", "arm", "exploratory", "arms"}
+    assert set(verdict) == {"before", "state", "text", "arm", "exploratory", "caveat", "arms"}
     guide = GUIDE.read_text(encoding="utf-8")
     for name in {*alarm, *started, *stopped, *verdict}:
         assert f"`{name}`" in guide, name
