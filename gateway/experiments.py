@@ -350,6 +350,7 @@ def _draft(route: Any, number: int) -> Row:
         "name": route.test_name,
         "unit": route.unit,
         "status": "draft",
+        "serving": route.winner or "a",
         "plan": dict(route.plan) or None,
         "epochs": [{"number": 0, "began_at": None, "revision": None, "memory": 0, "arms": arms, "shares": None}],
         **blank,

@@ -65,6 +65,7 @@ def gather(
         pooled={arm: effect for arm in study.rivals if (effect := _pooled(study, cells, arm)) is not None},
         strata=() if study.sticky else tuple(one for arm in study.rivals for one in strata_of(study, cells, arm)),
         days={arm: _days(study, cells, days) for arm, days in by_day.items()},
+        counts=cells.by_day_and_arm(SERVED),
         fading={arm: early.z for arm, days in from_first.items() if (early := early_against_late(days)) is not None},
         slopes={arm: line[1].p for arm, days in from_first.items() if study.ended and (line := slope(days))},
         design_effects=_design_effects(study, cells, clusters),
