@@ -43,7 +43,7 @@ check: .venv/.tested  ## Lint, formatting and types
 test: check tests/tools/node_modules/.installed chromium  ## Lint, types and all tests (SQLite and PostgreSQL)
 	$(BIN)/pytest -n 3
 
-screenshots: .venv/.tested chromium  ## Write every page of the console as a picture, to docs/images
+screenshots: .venv/.tested chromium  ## Write every page of the console as a picture to build/, and those of the documents to docs/images
 	$(BIN)/python -m tests.browser.screenshots
 
 format: .venv/.tested  ## Rewrite the code in the house's format

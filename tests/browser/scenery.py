@@ -125,6 +125,8 @@ def scene(home: Path, rest: int) -> tuple[Settings, RestPlan]:
         GATEWAY_TWILIO__API_BASE_URL=f"http://127.0.0.1:{rest}",
         GATEWAY_OUTBOUND__ALLOWED_COUNTRIES='["US"]',
         GATEWAY_OUTBOUND__WINDOW="always",
+        # Twilio stamps what it tells with the time of the day of the pictures.
+        GATEWAY_EXPERIMENTS__OUTCOME_WINDOW="5s",
         GATEWAY_OUTBOUND__CALLS_PER_SECOND="30",
         GATEWAY_OUTBOUND__MAX_CONCURRENT="60",
     )

@@ -1,4 +1,7 @@
-"""Writes every page of the console as a picture: wide and narrow, light and dark. ``make screenshots`` runs it."""
+"""Writes every page of the console as a picture: wide and narrow, light and dark. ``make screenshots`` runs it.
+
+The whole pages go to ``build/screenshots``, the upper parts of those that the documents show to ``docs/images``.
+"""
 
 import asyncio
 import sys
@@ -6,7 +9,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, FloatRect, Page
 
 from gateway import log
 from gateway.simulator import listen
@@ -52,6 +55,16 @@ PAGES = {
     "no-such-call": "/calls/CA0",
     "no-such-route": "/routes/nothing",
 }
+IMAGES = ROOT / "docs/images"
+SHOWN = (
+    "overview-1280-light",
+    "overview-360-dark",
+    "route-1280-light",
+    "experiment-1280-light",
+    "campaign-1280-light",
+    "call-1280-dark",
+)
+SHOWN_HEIGHT = 1400
 EMPTY = (
     "/",
     "/routes",
@@ -128,6 +141,11 @@ async def shoot(page: Page, url: str, file: Path) -> None:
     await page.goto(url)
     await page.wait_for_timeout(250)
     await page.screenshot(path=file, full_page=True)
+    if file.stem in SHOWN:
+        width = int(file.stem.split("-")[1])
+        height = min(SHOWN_HEIGHT, await page.evaluate("document.documentElement.scrollHeight"))
+        part: FloatRect = {"x": 0, "y": 0, "width": width, "height": height}
+        await page.screenshot(path=IMAGES / file.name, full_page=True, clip=part)
 
 
 # -- what is seen only after a deed ------------------------------------------------------------------------------
@@ -197,6 +215,6 @@ DEEDS: Mapping[str, tuple[str, Deed]] = {
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs/images"
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build/screenshots"
     target.mkdir(parents=True, exist_ok=True)
     asyncio.run(main(target))
