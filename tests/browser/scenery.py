@@ -94,7 +94,7 @@ VERSIONS = {
     "billing@2": Behaviour(success=0.55, seconds=150, transfers=0.2),
     "billing@3": Behaviour(success=0.81, seconds=120, transfers=0.11, sentiment=0.5),
     "claims@1": Behaviour(success=0.6, seconds=200),
-    "claims@2": Behaviour(success=0.62, seconds=180, hangs=0.5),
+    "claims@2": Behaviour(success=0.62, seconds=180, hangs=0.8),
 }
 
 
