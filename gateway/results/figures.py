@@ -277,6 +277,9 @@ def _drawn(
 def _interval(low: float | None, high: float | None, kind: Kind, places: int) -> str:
     if low is None and high is None:
         return ""
+    if kind == "rate":
+        # Of few calls an interval is computed that goes beyond what rates can differ by.
+        low, high = (None if one is None else min(1.0, max(-1.0, one)) for one in (low, high))
     ends = (
         "−∞" if low is None else _signed(low, kind, places),
         "+∞" if high is None else _signed(high, kind, places),

@@ -119,7 +119,7 @@ def curve(moments: Sequence[Moment], *, kind: Kind, margins: Iterable[float] = (
     known = [one for one in moments if one.so_far is not None]
     if not known:
         return None
-    bottom, top, step = _axis(known)
+    bottom, top, step = _axis(known, 1.0 if kind == "rate" else math.inf)
 
     def across(one: Moment) -> float:
         return round(100 * moments.index(one) / max(1, len(moments) - 1), 2)
@@ -184,11 +184,14 @@ def _blocks(counts: Mapping[str, int], arms: Sequence[str], top: int) -> Iterato
             yield Block(arm=arm, top=round(floor, 2), height=round(height, 2))
 
 
-def _axis(known: Sequence[Moment]) -> tuple[float, float, float]:
-    """(bottom, top, step) of an axis whose ends are ticks, and which holds nought and all that is not too wide."""
+def _axis(known: Sequence[Moment], most: float) -> tuple[float, float, float]:
+    """(bottom, top, step) of an axis whose ends are ticks, and which holds nought and all that is not too wide.
+
+    It goes no further than ``most``, which is as far as such numbers can be from nought.
+    """
     last = known[-1]
     half = (last.high - last.low) / 2 if last.low is not None and last.high is not None else 0.0
-    limit = max([_WIDEST * half, *(abs(one.so_far or 0.0) for one in known)])
+    limit = min(most, max([_WIDEST * half, *(abs(one.so_far or 0.0) for one in known)]))
     bounds = [one for each in known for one in (each.low, each.high, each.so_far) if one is not None]
     low = max(min([0.0, *bounds]), -limit)
     high = min(max([0.0, *bounds]), limit)

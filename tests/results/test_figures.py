@@ -87,6 +87,16 @@ def test_the_calls_of_each_day_are_counted_by_arm() -> None:
     assert (first.left, first.left + last.left + last.width) == (3.333, 100.0)
 
 
+def test_rates_differ_by_a_hundred_points_at_most() -> None:
+    wide = Moment(day="2026-05-01", n=4, alone=0.5, alone_low=-2.0, alone_high=3.0, so_far=0.5, low=-5.0, high=6.0)
+    drawn = curve([wide], kind="rate")
+    assert drawn is not None
+    assert (drawn.ticks[0].label, drawn.ticks[-1].label) == ("+100", "−100")
+    results = shown(0.5, 0.6, 1200, days=2)
+    results["days"]["b"][0]["so_far"] |= {"low": -5.0, "high": 6.0}
+    assert figures(results).courses[0].days[0].so_far.endswith("(−100.0 to +100.0)")
+
+
 def test_nobody_has_called_yet() -> None:
     assert figures(as_json(Tallies().evaluate(study()))).daily is None
 
