@@ -46,7 +46,7 @@ test: check tests/tools/node_modules/.installed chromium  ## Lint, types and all
 experiments: .venv/.tested  ## Run whole simulated experiments over HTTP, eight times as many as `make test` does
 	GATEWAY_TRIALS=8 $(BIN)/pytest -n 2 tests/experiments
 
-screenshots: .venv/.tested chromium  ## Write every page of the console as a picture, to docs/images
+screenshots: .venv/.tested chromium  ## Write every page of the console as a picture to build/, and those of the documents to docs/images
 	$(BIN)/python -m tests.browser.screenshots
 
 format: .venv/.tested  ## Rewrite the code in the house's format

@@ -404,6 +404,7 @@ def _draft(route: Any, number: int) -> Row:
         "name": route.test_name,
         "unit": route.unit,
         "status": "draft",
+        "serving": route.winner or "a",
         "plan": dict(route.plan) or None,
         "epochs": [
             {

@@ -6,6 +6,7 @@ Only what is stored is tried, no redirect is followed, and nothing that an answe
 import asyncio
 import base64
 import hashlib
+import os
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -42,9 +43,9 @@ async def shake_hands(target: Target, *, seconds: float = SECONDS) -> Tried:
     except TimeoutError:
         ok, text = False, f"Nobody answered within {seconds:g} seconds."
     except ssl.SSLCertVerificationError as error:
-        ok, text = False, f"The certificate is not good: {error.verify_message}."
-    except aiohttp.ClientConnectorCertificateError as error:
-        reason = getattr(error.certificate_error, "verify_message", "it is not trusted")
+        # aiohttp's own error is of this kind too, and holds the one that tells why.
+        cause = getattr(error, "certificate_error", error)
+        reason = str(getattr(cause, "verify_message", "") or "it is not trusted").rstrip(".")
         ok, text = False, f"The certificate is not good: {reason}."
     except (OSError, aiohttp.ClientError, ValueError) as error:
         ok, text = False, f"No connection: {_reason(error)}."
@@ -55,6 +56,8 @@ def _reason(error: Exception) -> str:
     cause = getattr(error, "os_error", error)
     if isinstance(cause, ValueError):
         return str(cause)
+    if isinstance(cause, OSError) and cause.errno and cause.errno > 0 and not isinstance(cause, ssl.SSLError):
+        return os.strerror(cause.errno)
     return str(getattr(cause, "strerror", None) or type(cause).__name__).rstrip(".")
 
 

@@ -1,11 +1,15 @@
 """Each kind of target is tried as it would be reached, and none is called."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from aiohttp import web
 
 from gateway.handshake import shake_hands
@@ -94,20 +98,30 @@ async def test_who_never_answers_is_given_up() -> None:
 
 
 @asynccontextmanager
-async def _tcp(reply: Callable[[bytes], bytes | None]) -> AsyncIterator[int]:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answer = reply(await reader.readuntil(b"\r\n\r\n"))
-        if answer is not None:
-            writer.write(answer)
-        await reader.read()
-        writer.close()
-        await writer.wait_closed()
-        over.set()
+async def _tcp(
+    reply: Callable[[bytes], bytes | None], *, tls: ssl.SSLContext | None = None, greeting: bytes = b""
+) -> AsyncIterator[int]:
+    """The port of a server that answers each request's head as ``reply`` says, until the other side has gone."""
+    talks: set[asyncio.Task[Any]] = set()
 
-    port, over = free_port(), asyncio.Event()
-    async with await asyncio.start_server(serve, "127.0.0.1", port):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talk = asyncio.current_task()
+        assert talk is not None
+        talks.add(talk)
+        with suppress(OSError, asyncio.IncompleteReadError):
+            writer.write(greeting)
+            answer = reply(await reader.readuntil(b"\r\n\r\n"))
+            if answer is not None:
+                writer.write(answer)
+            await reader.read()
+        with suppress(OSError):
+            writer.close()
+            await writer.wait_closed()
+
+    port = free_port()
+    async with await asyncio.start_server(serve, "127.0.0.1", port, ssl=tls):
         yield port
-        await over.wait()
+        await asyncio.gather(*talks)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +158,55 @@ async def test_sip_over_udp_is_asked_too() -> None:
     tried = await shake_hands(target("sip", f"sip:a@127.0.0.1:{port}"))
     transport.close()
     assert (tried.ok, "200" in tried.text) == (True, True)
+
+
+def _tls(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(context)
+    return context
+
+
+def _well(request: bytes) -> bytes:
+    return b"SIP/2.0 200 OK\r\n\r\n" if b"SIP/2.0" in request else b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+@pytest.mark.parametrize("kind", ["stream", "conversation_relay", "webhook", "sip"])
+async def test_a_certificate_that_nobody_vouches_for_is_told(kind: str) -> None:
+    async with _tcp(_well, tls=_tls(trustme.CA().issue_cert("127.0.0.1"))) as port:
+        schemes = {"webhook": "https://127.0.0.1:{}/x", "sip": "sip:a@127.0.0.1:{};transport=tls"}
+        tried = await shake_hands(target(kind, schemes.get(kind, "wss://127.0.0.1:{}/x").format(port)))
+    assert tried.ok is False
+    assert tried.text == "The certificate is not good: unable to get local issuer certificate."
+
+
+@pytest.mark.parametrize(
+    ("issued", "ok", "said"),
+    [
+        ({"identities": ["127.0.0.1"]}, True, "It answered OPTIONS with 200."),
+        ({"identities": ["elsewhere.example"]}, False, "The certificate is not good: IP address mismatch"),
+        (
+            {"identities": ["127.0.0.1"], "not_after": datetime(2020, 1, 1, tzinfo=UTC)},
+            False,
+            "The certificate is not good: certificate has expired.",
+        ),
+    ],
+)
+async def test_a_certificate_is_held_against_the_address_and_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, issued: dict[str, Any], ok: bool, said: str
+) -> None:
+    authority, file = trustme.CA(), tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(file))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    until = {name: value for name, value in issued.items() if name == "not_after"}
+    async with _tcp(_well, tls=_tls(authority.issue_cert(*issued["identities"], **until))) as port:
+        tried = await shake_hands(target("sip", f"sip:a@127.0.0.1:{port};transport=tls"))
+    assert (tried.ok, tried.text.startswith(said)) == (ok, True), tried.text
+
+
+async def test_a_port_without_tls_is_told() -> None:
+    async with _tcp(lambda line: None, greeting=b"220 mail.example.com\r\n") as port:
+        tried = await shake_hands(target("sip", f"sip:a@127.0.0.1:{port};transport=tls"))
+    assert (tried.ok, tried.text.startswith("No connection")) == (False, True), tried.text
 
 
 async def test_a_number_has_nothing_to_test() -> None:

@@ -93,3 +93,12 @@ def test_every_linked_document_exists() -> None:
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for link in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):
             assert (path.parent / link).exists(), f"{path.name} links to {link}"
+
+
+def test_every_picture_is_shown_and_none_is_large() -> None:
+    pictures = {one.name: one.stat().st_size for one in (ROOT / "docs/images").glob("*.png")}
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    shown = {name for page in pages for name in re.findall(r"images/([\w-]+\.png)\)", page.read_text())}
+    assert shown == set(pictures)
+    assert {name: size for name, size in pictures.items() if size > 300_000} == {}
+    assert len(re.findall(r"images/[\w-]+\.png\)", (ROOT / "README.md").read_text())) == 4

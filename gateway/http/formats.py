@@ -53,9 +53,30 @@ def count(number: int) -> str:
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
+def few(number: float) -> str:
+    """A number with one digit behind the point while it is small: ``4.5``, ``45``."""
+    return count(round(number)) if number >= 10 else f"{number:.1f}".removesuffix(".0")
+
+
 def split(arms: Sequence[Mapping[str, Any]]) -> str:
     """The shares of a split in a word: ``80/20``."""
     return "/".join(f"{arm['share'] * 100:.1f}".removesuffix(".0") for arm in arms)
+
+
+def unbroken(text: str) -> str:
+    """The text with its percentages held together at the end of a line."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def indented(xml: str) -> str:
+    """XML with each tag on a line of its own, as deep as it stands."""
+    lines, depth = [], 0
+    for piece in xml.replace("><", ">\n<").split("\n"):
+        depth -= piece.startswith("</")
+        lines.append("  " * max(0, depth) + piece)
+        depth += piece.startswith("<") and not piece.startswith(("</", "<?")) and "</" not in piece
+        depth -= piece.startswith("<") and piece.endswith("/>")
+    return "\n".join(lines)
 
 
 def capital(text: str) -> str:
@@ -64,5 +85,5 @@ def capital(text: str) -> str:
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
-    one.__name__: one for one in (utc, iso, share, span, ago, count, split, capital)
+    one.__name__: one for one in (utc, iso, share, span, ago, count, few, split, indented, unbroken, capital)
 }

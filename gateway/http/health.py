@@ -24,7 +24,8 @@ async def health_of(gateway: Gateway) -> dict[str, Any]:
     if not state.snapshot.routes:
         notes.append("no route is published")
     if gateway.drift:
-        notes.append(f"{len(gateway.drift)} files differ from the live state")
+        files = "one file differs" if len(gateway.drift) == 1 else f"{len(gateway.drift)} files differ"
+        notes.append(f"{files} from the live state")
     if counters.unlogged:
         notes.append(f"{counters.unlogged} entries could be written nowhere")
     return {

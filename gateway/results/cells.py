@@ -70,6 +70,15 @@ class Cells:
         cells = self._by(metric, arm, "", lambda place: place)
         return sorted(cells, key=lambda one: (one[0].day, one[0].epoch))
 
+    def by_day_and_arm(self, metric: str) -> dict[int, dict[str, int]]:
+        """How many calls of each arm were counted on each day, the oldest day first."""
+        days: dict[int, dict[str, int]] = {}
+        for arm, places in sorted(self._cells.get(("", metric), {}).items()):
+            for place, sums in places.items():
+                told = days.setdefault(place.day, {})
+                told[arm] = told.get(arm, 0) + sums.n
+        return dict(sorted(days.items()))
+
     def strata(self) -> dict[str, list[str]]:
         """The strata that were counted: each fact with its values, as in ``country`` of ``US``."""
         found: dict[str, set[str]] = {}

@@ -130,10 +130,11 @@ class Judges:
 class Evidence:
     """Everything that was found out about an experiment at ``now`` (Unix milliseconds).
 
-    ``comparisons`` are by metric and arm; ``harms`` names (arm, metric) whose exact evidence reached the alarm;
-    ``splits`` are of what was drawn, ``reached`` of the calls that a human answered; ``missing_log_e``,
-    ``hours_log_e`` and ``split_log_e`` are None where they were not counted. ``audits`` are by judged metric;
-    ``labelled`` counts the calls of each arm that people have labelled.
+    ``comparisons`` are by metric and arm; ``counts`` are the analysed calls by day (from 1970-01-01) and arm;
+    ``harms`` names (arm, metric) whose exact evidence reached the alarm; ``splits`` are of what was drawn,
+    ``reached`` of the calls that a human answered; ``missing_log_e``, ``hours_log_e`` and ``split_log_e`` are None
+    where they were not counted. ``audits`` are by judged metric; ``labelled`` counts the calls of each arm that
+    people have labelled.
     """
 
     study: Study
@@ -152,6 +153,7 @@ class Evidence:
     pooled: Mapping[str, Effect]
     strata: tuple[Stratum, ...]
     days: Mapping[str, tuple[Day, ...]]
+    counts: Mapping[int, Mapping[str, int]]
     fading: Mapping[str, float]
     slopes: Mapping[str, float]
     design_effects: Mapping[str, float]

@@ -4,18 +4,25 @@ Pure: what the HTTP API answers comes in. The console, the report and the termin
 says a number in its own way.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.results.plots import Curve, Moment, Span, curve, span
+from gateway.results.plots import Columns, Curve, Moment, Span, columns, curve, span
 from gateway.results.study import Kind
-from gateway.results.wording import signed
+from gateway.results.wording import percent, signed
 
 ROLES = ("primary", "guardrail", "secondary", "monitor")
 LEVELS = ("block", "alarm", "warn", "info")
 
 _NONE = "–"
+_GAP = "\N{NARROW NO-BREAK SPACE}"
+# Facts known before the draw, and their values, in words.
+_FACTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "hours": ("hour of the call", {"in": "9:00 to 17:00", "out": "other hours"}),
+    "new_caller": ("caller", {"yes": "first call", "no": "called before", "unknown": "not known"}),
+}
 _GUARDED: Mapping[str, tuple[str, str]] = {
     "pass": ("stays in its margin", "good"),
     "fail": ("beyond its margin", "bad"),
@@ -96,9 +103,10 @@ class DayLine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Course:
-    """The primary metric of an arm over the days."""
+    """The primary metric of an arm over the days; ``unit`` is what its axis counts in."""
 
     arm: str
+    unit: str
     curve: Curve | None
     days: tuple[DayLine, ...]
     label: str
@@ -119,6 +127,7 @@ class Cut:
     """The segments of one fact known before the draw, for one arm."""
 
     name: str
+    title: str
     arm: str
     planned: bool
     parts: tuple[Part, ...]
@@ -147,7 +156,7 @@ class Figures:
     cuts: tuple[Cut, ...]
     found: tuple[Found, ...]
     quiet: int
-    days: tuple[tuple[str, int], ...]
+    daily: Columns | None
     not_shown: str
 
     @property
@@ -177,27 +186,40 @@ def figures(results: Mapping[str, Any], record: Mapping[str, Any] | None = None)
         cuts=tuple(_cut(one, kind) for one in results["strata"]),
         found=tuple(_found(results["health"])),
         quiet=sum(one["status"] == "ok" for one in results["health"]),
-        days=_counts(results["days"]),
+        daily=columns([(one["day"], one["arms"]) for one in results["calls_by_day"]]),
         not_shown=results["not_shown"] or "",
     )
 
 
-def reading(value: float | None, kind: Kind) -> str:
-    """A reading in its unit: "58.3 %" or "146"; a dash for what cannot be computed."""
+def reading(value: float | None, kind: Kind, places: int | None = None) -> str:
+    """A reading in its unit: "58.3 %" or "146", with so many decimal places; a dash for what cannot be computed."""
     if value is None:
         return _NONE
-    return f"{value * 100:.1f} %" if kind == "rate" else _plain(value)
+    if kind == "rate":
+        return percent(value)
+    return f"{value:,.{places_of([value]) if places is None else places}f}".replace(",", _GAP)
 
 
-def difference(value: float | None, kind: Kind) -> str:
+def difference(value: float | None, kind: Kind, places: int | None = None) -> str:
     """A difference in its unit: "+14.0 points" or "−23.3"; a dash for what cannot be computed."""
     if value is None:
         return _NONE
-    return signed(value, kind) + (" points" if kind == "rate" else "")
+    return _signed(value, kind, places) + (" points" if kind == "rate" else "")
 
 
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def places_of(values: Iterable[float | None]) -> int:
+    """How many decimal places tell such means apart: none from 100 on, two below 10, and more where all are tiny."""
+    largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0)
+    if largest >= 10 or not largest:
+        return 0 if largest >= 100 or not largest else 1
+    return 2 if largest >= 0.1 else min(6, 1 - math.floor(math.log10(largest)))
+
+
+def _signed(value: float, kind: Kind, places: int | None) -> str:
+    if kind == "rate" or places is None or not math.isfinite(value):
+        return signed(value, kind)
+    # A nought has no sign of its own, whichever side it was rounded from.
+    return f"{round(value, places) + 0.0:+,.{places}f}".replace("-", "−").replace(",", _GAP)
 
 
 def _kind_of(metric: Mapping[str, Any]) -> Kind:
@@ -211,30 +233,33 @@ def _line(metric: Mapping[str, Any], primary: Mapping[str, Any], margin: float |
         limits = (-primary["min_effect"], primary["min_effect"])
     elif margin is not None:
         limits = (margin if metric["better"] == "lower" else -margin,)
+    places = places_of(one["mean"] for one in metric["arms"].values())
     return Line(
         name=metric["name"],
         title=metric["title"],
         role=metric["role"],
         better=metric["better"],
         readings=tuple(
-            Reading(arm=arm, n=one["n"], text=reading(one["mean"], kind)) for arm, one in metric["arms"].items()
+            Reading(arm=arm, n=one["n"], text=reading(one["mean"], kind, places))
+            for arm, one in metric["arms"].items()
         ),
-        effects=tuple(_compared(metric, arm, one, kind, limits) for arm, one in metric["effects"].items()),
-        audit=_audit(metric["audit"], kind),
+        effects=tuple(_compared(metric, arm, one, kind, limits, places) for arm, one in metric["effects"].items()),
+        audit=_audit(metric["audit"], kind, places),
     )
 
 
 _TRUST = {"unaudited": "a judge's word, unaudited", "distrusted": "a judge not to be trusted", "trusted": "audited"}
 
 
-def _audit(audit: Mapping[str, Any] | None, kind: Kind) -> str:
+def _audit(audit: Mapping[str, Any] | None, kind: Kind, places: int) -> str:
     """What the labels say of a judged metric; nothing of one that no judge told."""
     if audit is None:
         return ""
     counts = ", ".join(f"{arm.upper()} {one['labels']}" for arm, one in audit["arms"].items())
     agreement = "" if audit["agreement"] is None else f", {audit['measure']} {audit['agreement']:.2f}"
     corrected = [
-        f"{arm.upper()} {difference(one['difference'], kind)} ({_interval(one['low'], one['high'], kind)}, one look)"
+        f"{arm.upper()} {difference(one['difference'], kind, places)}"
+        f" ({_interval(one['low'], one['high'], kind, places)}, one look)"
         for arm, one in audit["effects"].items()
         if one["difference"] is not None
     ]
@@ -243,34 +268,38 @@ def _audit(audit: Mapping[str, Any] | None, kind: Kind) -> str:
 
 
 def _compared(
-    metric: Mapping[str, Any], arm: str, effect: Mapping[str, Any], kind: Kind, limits: tuple[float, ...]
+    metric: Mapping[str, Any],
+    arm: str,
+    effect: Mapping[str, Any],
+    kind: Kind,
+    limits: tuple[float, ...],
+    places: int,
 ) -> Compared:
-    low, high = effect["low"], effect["high"]
     said, tone = _meaning(metric, effect)
-    return _drawn(metric["title"], arm, effect["difference"], low, high, kind, limits=limits, said=said, tone=tone)
+    return _drawn(metric["title"], arm, effect, kind, limits=limits, said=said, tone=tone, places=places)
 
 
 def _drawn(
     title: str,
     arm: str,
-    value: float | None,
-    low: float | None,
-    high: float | None,
+    effect: Mapping[str, Any],
     kind: Kind,
     *,
+    places: int,
     limits: tuple[float, ...] = (),
     said: str = "",
     tone: str = "",
 ) -> Compared:
-    interval = _interval(low, high, kind)
-    told = [f"{title}, {arm.upper()} against A: {difference(value, kind)}"]
+    value, low, high = effect["difference"], effect["low"], effect["high"]
+    interval = _interval(low, high, kind, places)
+    told = [f"{title}, {arm.upper()} against A: {difference(value, kind, places)}"]
     told += [f"interval {interval}"] if interval else ["no interval yet"]
     told += ["the line in the middle is no difference"]
-    told += [f"limits at {' and '.join(difference(one, kind) for one in limits)}"] if limits else []
+    told += [f"limits at {' and '.join(difference(one, kind, places) for one in limits)}"] if limits else []
     told += [said] if said else []
     return Compared(
         arm=arm,
-        difference=difference(value, kind),
+        difference=difference(value, kind, places),
         interval=interval,
         said=said,
         tone=tone,
@@ -279,10 +308,16 @@ def _drawn(
     )
 
 
-def _interval(low: float | None, high: float | None, kind: Kind) -> str:
+def _interval(low: float | None, high: float | None, kind: Kind, places: int) -> str:
     if low is None and high is None:
         return ""
-    ends = ("−∞" if low is None else signed(low, kind), "+∞" if high is None else signed(high, kind))
+    if kind == "rate":
+        # Of few calls an interval is computed that goes beyond what rates can differ by.
+        low, high = (None if one is None else min(1.0, max(-1.0, one)) for one in (low, high))
+    ends = (
+        "−∞" if low is None else _signed(low, kind, places),
+        "+∞" if high is None else _signed(high, kind, places),
+    )
     return f"{ends[0]} to {ends[1]}"
 
 
@@ -293,10 +328,7 @@ def _meaning(metric: Mapping[str, Any], effect: Mapping[str, Any]) -> tuple[str,
     if audit is not None and audit["state"] == "distrusted":
         return "the judge is not trusted", "bad"
     if role == "guardrail" and guardrail:
-        words = {"pass": "stays in its margin", "fail": "beyond its margin", "harm": "does harm"}
-        return words.get(guardrail, "not known yet"), {"pass": "good", "fail": "bad", "harm": "bad"}.get(
-            guardrail, ""
-        )
+        return _GUARDED.get(guardrail, ("not known yet", ""))
     if low is None or high is None:
         gate = effect["gate"]
         return (f"collecting: {gate['have']} of {gate['need']}" if gate["have"] < gate["need"] else ""), ""
@@ -321,7 +353,7 @@ def _distribution(metric: Mapping[str, Any]) -> Distribution:
         title=metric["title"],
         counts=counts,
         portions=tuple(portions),
-        audit=_audit(metric["audit"], "mean"),
+        audit=_audit(metric["audit"], "mean", 2),
     )
 
 
@@ -339,43 +371,46 @@ def _course(arm: str, days: Sequence[Mapping[str, Any]], kind: Kind, primary: Ma
         )
         for one in days
     ]
+    places = places_of(value for one in moments for value in (one.alone, one.so_far))
     lines = tuple(
         DayLine(
             day=one.day,
             n=one.n,
-            alone=_with_interval(one.alone, one.alone_low, one.alone_high, kind),
-            so_far=_with_interval(one.so_far, one.low, one.high, kind),
+            alone=_with_interval(one.alone, one.alone_low, one.alone_high, kind, places),
+            so_far=_with_interval(one.so_far, one.low, one.high, kind, places),
         )
         for one in moments
     )
     # Whoever gave the number of a smallest effect wants to see it, above and below.
     limits = (-primary["min_effect"], primary["min_effect"])
     label = f"Effect of {arm.upper()} over {len(lines)} days; by the last day {lines[-1].so_far}"
-    return Course(arm=arm, curve=curve(moments, kind=kind, margins=limits), days=lines, label=label)
+    unit = "percentage points" if kind == "rate" else ""
+    return Course(arm=arm, unit=unit, curve=curve(moments, kind=kind, margins=limits), days=lines, label=label)
 
 
-def _with_interval(value: float | None, low: float | None, high: float | None, kind: Kind) -> str:
-    interval = _interval(low, high, kind)
-    return difference(value, kind) + (f" ({interval})" if interval else "")
+def _with_interval(value: float | None, low: float | None, high: float | None, kind: Kind, places: int) -> str:
+    interval = _interval(low, high, kind, places)
+    return difference(value, kind, places) + (f" ({interval})" if interval else "")
 
 
 def _cut(stratum: Mapping[str, Any], kind: Kind) -> Cut:
-    arm = stratum["arm"]
+    arm, name = stratum["arm"], stratum["name"]
+    title, words = _FACTS.get(name, (name.removeprefix("var:").replace("_", " "), {}))
     return Cut(
-        name=stratum["name"],
+        name=name,
+        title=title,
         arm=arm,
         planned=stratum["planned"],
-        parts=tuple(_part(one, arm, kind) for one in stratum["segments"]),
+        parts=tuple(_part(one, arm, kind, words) for one in stratum["segments"]),
     )
 
 
-def _part(segment: Mapping[str, Any], arm: str, kind: Kind) -> Part:
-    a, b = (
-        Reading(arm=name, n=segment["arms"][name]["n"], text=reading(segment["arms"][name]["mean"], kind))
-        for name in ("a", arm)
-    )
-    effect = _drawn(segment["value"], arm, segment["difference"], segment["low"], segment["high"], kind)
-    return Part(value=segment["value"], control=a, rival=b, effect=effect)
+def _part(segment: Mapping[str, Any], arm: str, kind: Kind, words: Mapping[str, str]) -> Part:
+    value = words.get(segment["value"], segment["value"])
+    told = {name: segment["arms"][name] for name in ("a", arm)}
+    places = places_of(one["mean"] for one in told.values())
+    a, b = (Reading(arm=name, n=one["n"], text=reading(one["mean"], kind, places)) for name, one in told.items())
+    return Part(value=value, control=a, rival=b, effect=_drawn(value, arm, segment, kind, places=places))
 
 
 def _found(health: Sequence[Mapping[str, Any]]) -> Iterator[Found]:
@@ -384,12 +419,3 @@ def _found(health: Sequence[Mapping[str, Any]]) -> Iterator[Found]:
         for one in health:
             if one["status"] == level:
                 yield Found(number=one["number"], check=one["check"], level=level, text=one["text"])
-
-
-def _counts(days: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[tuple[str, int], ...]:
-    """Calls of each day; with several arms the control's are in each arm's number, so the largest is told."""
-    told: dict[str, int] = {}
-    for each in days.values():
-        for one in each:
-            told[one["day"]] = max(told.get(one["day"], 0), one["n"])
-    return tuple(sorted(told.items()))

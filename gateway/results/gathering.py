@@ -15,7 +15,7 @@ from gateway.stats.clusters import Clusters, cluster_difference, design_effect
 from gateway.stats.effect import Effect, difference, wald_interval
 from gateway.stats.guardrail import GuardrailState, guardrail
 from gateway.stats.harm import ALARM as HARM_ALARM
-from gateway.stats.harm import is_harmful
+from gateway.stats.harm import is_harmful, uneven_evidence
 from gateway.stats.means import welch, welch_interval
 from gateway.stats.moments import Moments, Rate
 from gateway.stats.multiple import e_benjamini_hochberg
@@ -73,6 +73,7 @@ def gather(
         pooled={arm: effect for arm in study.rivals if (effect := _pooled(study, cells, arm)) is not None},
         strata=() if study.sticky else tuple(one for arm in study.rivals for one in strata_of(study, cells, arm)),
         days={arm: _days(study, cells, days) for arm, days in by_day.items()},
+        counts=cells.by_day_and_arm(SERVED),
         fading={arm: early.z for arm, days in from_first.items() if (early := early_against_late(days)) is not None},
         slopes={arm: line[1].p for arm, days in from_first.items() if study.ended and (line := slope(days))},
         design_effects=_design_effects(study, cells, clusters),
@@ -188,6 +189,9 @@ def _is_harmed(study: Study, cells: Cells, comparison: Comparison) -> bool:
         coins.setdefault(epoch.memory if study.sticky else 0, []).append((a, b, study.share(epoch, comparison.arm)))
     # Callers who are met again under another memory are no new coins: each memory is a test, and all share the alpha.
     threshold = HARM_ALARM + math.log(len(coins) or 1)
+    if not study.sticky:
+        # What late or lost outcomes of one arm would explain is no harm; the check of what is missing tells of it.
+        threshold += uneven_evidence(coins.get(0, ()))
     return any(is_harmful(one, better=comparison.better, threshold=threshold) for one in coins.values())
 
 

@@ -4,9 +4,9 @@ Pure. A place beyond the frame is cut off at its edge, and said to be.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from gateway.results.study import Kind
 from gateway.results.wording import signed
@@ -61,6 +61,36 @@ class Curve:
     days: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """An arm's part of a column: from ``top`` downwards."""
+
+    arm: str
+    top: float
+    height: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """The calls of one day: ``counts`` by arm, and a block for each."""
+
+    day: str
+    left: float
+    width: float
+    counts: Mapping[str, int]
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """Calls by day, the arms of a day on top of each other; a day without calls is an empty column."""
+
+    arms: tuple[str, ...]
+    columns: tuple[Column, ...]
+    ticks: tuple[Tick, ...]
+    days: tuple[str, ...]
+
+
 def span(
     value: float | None, low: float | None, high: float | None, *, margins: Iterable[float] = (), reach: float = 0.0
 ) -> Span:
@@ -89,7 +119,7 @@ def curve(moments: Sequence[Moment], *, kind: Kind, margins: Iterable[float] = (
     known = [one for one in moments if one.so_far is not None]
     if not known:
         return None
-    bottom, top, step = _axis(known)
+    bottom, top, step = _axis(known, 1.0 if kind == "rate" else math.inf)
 
     def across(one: Moment) -> float:
         return round(100 * moments.index(one) / max(1, len(moments) - 1), 2)
@@ -108,16 +138,60 @@ def curve(moments: Sequence[Moment], *, kind: Kind, margins: Iterable[float] = (
         dots=tuple((across(one), up(one.alone)) for one in moments if one.alone is not None),
         zero=up(0.0),
         margins=tuple(up(one) for one in margins if bottom <= one <= top),
-        ticks=tuple(Tick(at=up(one), label=signed(one, kind) if abs(one) > step / 2 else "0") for one in values),
+        ticks=tuple(Tick(at=up(one), label=_tick(one, kind) if abs(one) > step / 2 else "0") for one in values),
         days=_few([one.day for one in moments]),
     )
 
 
-def _axis(known: Sequence[Moment]) -> tuple[float, float, float]:
-    """(bottom, top, step) of an axis whose ends are ticks, and which holds nought and all that is not too wide."""
+def columns(days: Sequence[tuple[str, Mapping[str, int]]]) -> Columns | None:
+    """Calls by day and arm, the oldest day first; None where nobody has called."""
+    most = max((sum(counts.values()) for _, counts in days), default=0)
+    if not most:
+        return None
+    known = dict(days)
+    first, last = (date.fromisoformat(days[place][0]) for place in (0, -1))
+    every = [(first + timedelta(days=place)).isoformat() for place in range((last - first).days + 1)]
+    arms = tuple(sorted({arm for _, counts in days for arm in counts}))
+    step = max(1, round(_step(most / _TICKS)))
+    top = step * math.ceil(most / step)
+    width = 100 / len(every)
+    return Columns(
+        arms=arms,
+        columns=tuple(
+            Column(
+                day=day,
+                left=round(width * (place + 0.1), 3),
+                width=round(width * 0.8, 3),
+                counts={arm: known.get(day, {}).get(arm, 0) for arm in arms},
+                blocks=tuple(_blocks(known.get(day, {}), arms, top)),
+            )
+            for place, day in enumerate(every)
+        ),
+        ticks=tuple(
+            Tick(at=round(100 * (top - one) / top, 2), label=f"{one:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"))
+            for one in range(top, -1, -step)
+        ),
+        days=_few(every),
+    )
+
+
+def _blocks(counts: Mapping[str, int], arms: Sequence[str], top: int) -> Iterator[Block]:
+    floor = 100.0
+    for arm in arms:
+        height = 100 * counts.get(arm, 0) / top
+        if height:
+            floor -= height
+            yield Block(arm=arm, top=round(floor, 2), height=round(height, 2))
+
+
+def _axis(known: Sequence[Moment], most: float) -> tuple[float, float, float]:
+    """(bottom, top, step) of an axis whose ends are ticks, and which holds nought and all that is not too wide.
+
+    It goes no further than ``most``, which is as far as such numbers can be from nought.
+    """
     last = known[-1]
     half = (last.high - last.low) / 2 if last.low is not None and last.high is not None else 0.0
-    limit = max([_WIDEST * half, *(abs(one.so_far or 0.0) for one in known)])
+    limit = min(most, max([_WIDEST * half, *(abs(one.so_far or 0.0) for one in known)]))
     bounds = [one for each in known for one in (each.low, each.high, each.so_far) if one is not None]
     low = max(min([0.0, *bounds]), -limit)
     high = min(max([0.0, *bounds]), limit)
@@ -130,6 +204,10 @@ def _step(rough: float) -> float:
     """The next of 1, 2 and 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(rough))
     return next(power * one for one in (1, 2, 5, 10) if power * one >= rough * 0.999)
+
+
+def _tick(value: float, kind: Kind) -> str:
+    return signed(value, kind).removesuffix(".0")
 
 
 def _few(days: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from gateway.results.comparing import Comparison
 from gateway.results.evidence import Evidence, Split
 from gateway.results.finding import Finding, Found, Level, Rule, winners
 from gateway.results.study import CONTROL, told_by_agent
-from gateway.results.wording import amount, between, listed, noun, said, signed
+from gateway.results.wording import amount, between, listed, noun, percent, said, signed
 from gateway.stats.effect import Effect, Interval
 from gateway.stats.novelty import FROM_DAY, THRESHOLD
 from gateway.stats.srm import ALARM
@@ -56,7 +56,7 @@ def _worst(splits: Sequence[Split], units: str) -> str:
     worst = max(splits, key=lambda one: one.log_e)
     total = sum(worst.counts.values())
     told = [
-        f"{arm.upper()} has {count:,} ({count / total:.1%} for {worst.shares[arm]:.1%})"
+        f"{arm.upper()} has {count:,} ({percent(count / total)} for {percent(worst.shares[arm])})"
         for arm, count in worst.counts.items()
     ]
     return f"in epoch {worst.epoch}, of {total:,} {units} {listed(told)}"
@@ -79,13 +79,16 @@ def harm_text(e: Evidence, arm: str, metric: str) -> str | None:
     a, b = (e.arms[name].readings.get(metric) for name in (CONTROL, arm))
     if a is None or b is None or a.mean is None or b.mean is None:
         return None
-    means = f"{b.mean:.1%} against {a.mean:.1%}" if one.kind == "rate" else f"{b.mean:.3g} against {a.mean:.3g}"
+    shown = percent if one.kind == "rate" else "{:.3g}".format
+    means = f"{shown(b.mean)} against {shown(a.mean)}"
     return f"{arm.upper()} does harm: {noun(metric)} {means} after {a.n + b.n:,} calls; pausing is advised"
 
 
 def _missing(e: Evidence) -> Found:
     shares = {name: arm.coverage for name, arm in e.arms.items()}
-    told = listed([f"{name.upper()} {1 - share:.1%}" for name, share in shares.items() if share is not None] or ["–"])
+    told = listed(
+        [f"{name.upper()} {percent(1 - share)}" for name, share in shares.items() if share is not None] or ["–"]
+    )
     if e.missing_log_e is not None and e.missing_log_e >= ALARM:
         level: Level = "BLOCK" if told_by_agent(e.study.plan.primary) else "WARN"
         yield level, f"outcomes are missing more often in one arm than in another: {told} of the mature calls"
@@ -182,7 +185,7 @@ def _inflated(e: Evidence) -> Found:
 def _too_good(e: Evidence) -> Found:
     for one in e.primary.values():
         if one.gate.open and one.lift is not None and abs(one.lift) > LARGE_LIFT:
-            change = f"{one.arm.upper()} changes {noun(one.metric)} by {one.lift:+.0%}"
+            change = f"{one.arm.upper()} changes {noun(one.metric)} by {one.lift * 100:+.0f} %"
             yield f"too good to be true: {change}; check the logging"
     for metric, arms in e.comparisons.items():
         if e.study.plan.role(metric) == "monitor":
@@ -235,7 +238,7 @@ def _pending(e: Evidence) -> Found:
     compared = [share for name, share in shares.items() if e.arms[name].calls >= PENDING_CALLS]
     apart = len(compared) > 1 and max(compared) - min(compared) > PENDING_GAP
     if many or apart:
-        told = listed([f"{name.upper()} {share:.1%}" for name, share in shares.items()])
+        told = listed([f"{name.upper()} {percent(share)}" for name, share in shares.items()])
         yield f"recent calls are excluded until their outcome window closes: {told}"
 
 
@@ -243,7 +246,7 @@ def _repeats(e: Evidence) -> Found:
     repeating = max((one.repeating for one in e.callers.values()), default=0.0)
     if not e.study.sticky and repeating > REPEAT_SHARE:
         yield (
-            f"up to {repeating:.1%} of an arm's calls come from callers with two or more, who may have met "
+            f"up to {percent(repeating)} of an arm's calls come from callers with two or more, who may have met "
             'another version; unit = "caller" would keep them apart'
         )
     for arm, factor in e.design_effects.items():
@@ -256,9 +259,9 @@ def _one_caller(e: Evidence) -> Found:
         if one.calls < CALLERS_FROM:
             continue
         if one.largest > ONE_CALLER:
-            yield f"one caller makes {one.largest:.1%} of the calls of {arm.upper()}: a test number, or a robot?"
+            yield f"one caller makes {percent(one.largest)} of the calls of {arm.upper()}: a test number, or a robot?"
         elif one.top > TOP_CALLERS:
-            yield f"one caller in a hundred makes {one.top:.1%} of the calls of {arm.upper()}: robots?"
+            yield f"one caller in a hundred makes {percent(one.top)} of the calls of {arm.upper()}: robots?"
 
 
 def _hours(e: Evidence) -> Found:

@@ -36,6 +36,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         },
         "strata": [_stratum(one) for one in evidence.strata],
         "days": {arm: [_day(one) for one in days] for arm, days in evidence.days.items()},
+        "calls_by_day": [{"day": _date(day), "arms": dict(arms)} for day, arms in evidence.counts.items()],
         "not_shown": not_shown(evidence),
         "plan": _plan(evidence),
         "phase": {"maturing": "maturing", "stopped": "final"}.get(evidence.study.status, "running"),
@@ -209,9 +210,13 @@ def _stratum(one: Stratum) -> dict[str, Any]:
     }
 
 
+def _date(day: int) -> str:
+    return date.fromordinal(_EPOCH_DAY + day).isoformat()
+
+
 def _day(one: Day) -> dict[str, Any]:
     return {
-        "day": date.fromordinal(_EPOCH_DAY + one.day).isoformat(),
+        "day": _date(one.day),
         "n": one.n,
         "difference": _value(one.effect),
         **_bounds(one.interval),

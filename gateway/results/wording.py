@@ -39,6 +39,11 @@ def noun(metric: str) -> str:
     return _NOUNS.get(metric, metric.removeprefix("fields."))
 
 
+def percent(share: float) -> str:
+    """A share as a percentage: "58.3 %"."""
+    return f"{share * 100:.1f} %"
+
+
 def amount(value: float, kind: Kind) -> str:
     """A size without its sign: "6.4 points" or "3.2"."""
     return f"{abs(value) * 100:.1f} points" if kind == "rate" else f"{abs(value):.3g}"

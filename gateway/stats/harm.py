@@ -48,6 +48,19 @@ def exact_evidence(epochs: Iterable[tuple[Rate, Rate, float]], *, concentration:
     )
 
 
+def uneven_evidence(epochs: Iterable[tuple[Rate, Rate, float]]) -> float:
+    """ln E that the calls whose measure is known did not fall to A and B as drawn; at least 0.
+
+    Where an arm's outcomes are late or lost, its share of the successes tells nothing of how it did.
+    """
+    found = (
+        float(log_e_value([a.n, b.n], [1 - share, share], concentration=CONCENTRATION))
+        for a, b, share in epochs
+        if 0 < share < 1
+    )
+    return max(0.0, sum(found))
+
+
 def is_harmful(
     epochs: Iterable[tuple[Rate, Rate, float]], *, better: Literal["higher", "lower"], threshold: float = ALARM
 ) -> bool:

@@ -12,6 +12,8 @@ from gateway.results.comparing import Running
 from gateway.results.rules import RULES
 from gateway.results.shown import as_json
 from gateway.stats.clusters import Clusters
+from gateway.stats.harm import ALARM, exact_evidence
+from gateway.stats.moments import Rate
 from tests.results.drawn import FIRST_DAY, Tallies, found, outcomes, study
 
 EVEN = {"a": 0.5, "b": 0.5}
@@ -50,7 +52,7 @@ def test_1_a_split_that_differs_from_the_plan_blocks() -> None:
     evaluation = tallies.evaluate(study())
     level, text = found(evaluation)[1]
     assert (level, evaluation.blocked, evaluation.verdict.state) == ("BLOCK", True, "blocked")
-    assert "A has 11,000 (55.0% for 50.0%) and B has 9,000" in text
+    assert "A has 11,000 (55.0 % for 50.0 %) and B has 9,000" in text
     assert "points" not in evaluation.verdict.text
 
 
@@ -68,9 +70,18 @@ def test_3_a_broken_arm_raises_the_alarm_long_before_the_gate() -> None:
     evaluation = tallies.evaluate(study(), days=1)
     assert found(evaluation)[3] == (
         "ALARM",
-        "B does harm: completion 10.0% against 70.0% after 100 calls; pausing is advised",
+        "B does harm: completion 10.0 % against 70.0 % after 100 calls; pausing is advised",
     )
     assert (evaluation.harm, evaluation.verdict.state, evaluation.verdict.arm) == (True, "harm", "b")
+
+
+def test_3_outcomes_of_one_arm_that_are_still_to_come_are_no_harm() -> None:
+    tallies = Tallies()
+    for arm, successes, known in (("a", 290, 480), ("b", 142, 240)):
+        tallies.add(arm, "served", [1] * 480)
+        tallies.add(arm, "success", outcomes(successes, known))
+    assert exact_evidence([(Rate(n=480, successes=290), Rate(n=240, successes=142), 0.5)]) > ALARM
+    assert not tallies.evaluate(study(), days=1).harm
 
 
 def test_3_an_arm_that_is_much_better_does_no_harm() -> None:
@@ -143,7 +154,7 @@ def test_4_outcomes_missing_in_one_arm_block_what_agents_tell() -> None:
     assert found(missing(1950, 1700).evaluate(carrier))[4][0] == "WARN"
     assert found(missing(1700, 1700).evaluate(study()))[4] == (
         "WARN",
-        "many mature calls have no outcome: A 15.0% and B 15.0%",
+        "many mature calls have no outcome: A 15.0 % and B 15.0 %",
     )
     assert 4 not in found(missing(1950, 1940).evaluate(study()))
 
@@ -241,7 +252,7 @@ def test_11_and_12_a_winner_in_the_first_two_weeks_is_early() -> None:
 
 
 def test_13_too_good_to_be_true() -> None:
-    assert "changes completion by +60%" in found(healthy(800).evaluate(study()))[13][1]
+    assert "changes completion by +60 %" in found(healthy(800).evaluate(study()))[13][1]
     same = healthy(1000)
     same.calls("a", outcomes(0, 0))
     for arm in "ab":
@@ -276,7 +287,7 @@ def test_21_calls_whose_window_is_open_are_told() -> None:
     tallies = healthy()
     assert 21 not in found(tallies.evaluate(study()))
     tallies.add("b", "served", np.ones(80))
-    assert "A 0.0% and B 7.4%" in found(tallies.evaluate(study()))[21][1]
+    assert "A 0.0 % and B 7.4 %" in found(tallies.evaluate(study()))[21][1]
     assert 21 not in found(tallies.evaluate(study(status="stopped")))
 
 
@@ -289,13 +300,13 @@ def by_callers(arm: str, **callers: int) -> Tallies:
 
 
 def test_22_callers_who_call_again_may_have_met_both_versions() -> None:
-    assert "up to 10.0% of an arm's calls" in found(by_callers("a", c1=900, c2=50).evaluate(study()))[22][1]
+    assert "up to 10.0 % of an arm's calls" in found(by_callers("a", c1=900, c2=50).evaluate(study()))[22][1]
     assert 22 not in found(by_callers("a", c1=960, c2=20).evaluate(study()))
     assert 22 not in found(by_callers("a", c1=900, c2=50).evaluate(study(unit="caller")))
 
 
 def test_23_one_caller_who_calls_all_the_time_may_be_a_robot() -> None:
-    assert "one caller makes 9.1%" in found(by_callers("b", c1=600, c60=1).evaluate(study()))[23][1]
+    assert "one caller makes 9.1 %" in found(by_callers("b", c1=600, c60=1).evaluate(study()))[23][1]
     assert "one caller in a hundred" in found(by_callers("b", c1=990, c30=10).evaluate(study()))[23][1]
     assert 23 not in found(by_callers("b", c1=940, c2=30).evaluate(study()))
     assert 23 not in found(by_callers("b", c1=10, c5=1).evaluate(study()))

@@ -135,7 +135,9 @@ def _serves(one: dict[str, Any]) -> str:
     """Who takes the calls now, in a sentence."""
     if one["status"] == "running":
         return "calls are split between the versions"
-    if one["status"] in ("draft", "scheduled", "paused") or not one["winner"]:
+    if one["status"] == "draft":
+        return f"Version {one['serving'].upper()} serves"
+    if one["status"] in ("scheduled", "paused") or not one["winner"]:
         return "Version A serves"
     return f"Version {one['winner'].upper()} serves: it was chosen as the winner"
 

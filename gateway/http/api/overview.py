@@ -118,7 +118,8 @@ def _alarms(
         text = f"{name} failed over {times} in the last five minutes"
         yield {"level": "bad", "text": text, "route": name}
     for hold in held[:20]:
-        text = f"{hold.route} is held to {hold.to} by {hold.author}: {hold.reason}"
+        to = hold.to.upper() if len(hold.to) == 1 else hold.to
+        text = f"{hold.route} is held to {to} by {hold.author}: {hold.reason}"
         yield {"level": "warn", "text": text, "route": hold.route}
     for note in health["notes"]:
         yield {"level": "warn", "text": note[:1].upper() + note[1:], "route": None}

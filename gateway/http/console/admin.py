@@ -65,6 +65,7 @@ async def show_all_settings(view: View) -> web.StreamResponse:
 @page("GET", "/admin/health", live=True)
 async def show_health(view: View) -> web.StreamResponse:
     """How the gateway is: database, journal, live state, folders."""
+    view.sources.append("GET /readyz")
     return await view.render("admin/health.html", health=await health_of(view.gateway))
 
 

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from gateway.errors import Invalid
-from gateway.http.api.outbound import list_all, release, start_dialing, stop_dialing, suppress
+from gateway.http.api.outbound import list_all, release, show_dialing, start_dialing, stop_dialing, suppress
 from gateway.http.console.page import View, page, problems_of, see
 
 _PAGE = 100
@@ -49,7 +49,7 @@ async def allow(view: View) -> web.StreamResponse:
 @page("GET", "/dialing")
 async def show_switch(view: View) -> web.StreamResponse:
     """The kill switch, for browsers without a script."""
-    return await view.render("dialing/switch.html")
+    return await view.render("dialing/switch.html", **(await view.ask(show_dialing))["dialing"])
 
 
 @page("POST", "/dialing/stop", role="editor")

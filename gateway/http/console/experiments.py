@@ -11,9 +11,10 @@ from gateway.errors import Conflict, GatewayError, Invalid, NotFound
 from gateway.http.api import experiments as api
 from gateway.http.api.calls import label_call
 from gateway.http.api.endpoint import Endpoint
-from gateway.http.api.results import draw_label, export_calls, plan_experiment, show_results, show_samples
+from gateway.http.api.results import draw_label, export_calls, show_results, show_samples
 from gateway.http.console.agents import keep
 from gateway.http.console.page import View, page, problems_of, see
+from gateway.http.console.plan import how_long
 from gateway.judges.labels import questions
 from gateway.results.figures import figures
 from gateway.settings import Criterion
@@ -66,23 +67,9 @@ async def _results(view: View, one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _needs(view: View, one: Mapping[str, Any]) -> dict[str, Any] | None:
-    """How many calls and days the draft needs on its route; None where that cannot be computed."""
-    plan = one["plan"] or {}
-    primary = plan.get("primary") or {"metric": "success", "min_effect": 0.05}
-    split = {arm["arm"]: arm["share"] for arm in one["epochs"][-1]["arms"] if arm["share"]}
-    asked = {
-        "kind": "mean" if plan.get("sd") else "rate",
-        "effect": primary["min_effect"] * (-1 if primary.get("better") == "lower" else 1),
-        "split": split,
-        "route": one["route"],
-        "guardrails": len(plan.get("guardrails") or ()),
-        **{name: plan[name] for name in ("alpha", "power", "baseline", "sd") if plan.get(name)},
-    }
-    try:
-        needs: dict[str, Any] = (await view.ask(plan_experiment, body=asked))["plan"]
-    except (Invalid, NotFound):
-        return None
-    return needs
+    """How many calls and days the draft needs on its route."""
+    split = {arm["arm"]: arm["share"] for arm in one["epochs"][-1]["arms"]}
+    return await how_long(view, one["route"], one["plan"] or {}, split)
 
 
 # -- what people do ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp_jinja2
 from aiohttp import web
@@ -58,7 +58,10 @@ HEADERS: Mapping[str, str] = {
 
 @dataclass(kw_only=True, slots=True)
 class View:
-    """A request by somebody signed in, past the door: who asks, and what was typed into the form."""
+    """A request by somebody signed in, past the door: who asks, and what was typed into the form.
+
+    ``sources`` gathers the addresses of the API that the page reads, for it to name them.
+    """
 
     request: web.Request
     gateway: Gateway
@@ -66,6 +69,7 @@ class View:
     form: Mapping[str, str] = field(default_factory=dict)
     checked: Mapping[str, list[str]] = field(default_factory=dict)
     file: File | None = None
+    sources: list[str] = field(default_factory=list)
 
     @property
     def caller(self) -> Caller:
@@ -115,11 +119,14 @@ class View:
         headers: Mapping[str, str] | None,
         stream: AsyncIterator[bytes] | None = None,
     ) -> Answer | Streamed | Following:
+        path = self.path if path is None else path
+        if not one.mutates or one.role == "viewer":
+            self.sources.append(_address(one, path, query or {}))
         return await perform(
             one,
             gateway=self.gateway,
             caller=self.caller,
-            path=self.path if path is None else path,
+            path=path,
             query=query or {},
             body=body if body is not None else {},
             headers=headers or {},
@@ -137,6 +144,11 @@ class View:
         shown = await _chrome(self) | context
         text = await aside(aiohttp_jinja2.render_string, template, self.request, shown)
         return web.Response(text=text, status=status, content_type="text/html")
+
+
+def _address(one: Endpoint, path: Mapping[str, str], query: Mapping[str, Any]) -> str:
+    where = one.path.format_map({name: quote(value, safe="") for name, value in path.items()})
+    return f"{one.method} /api/v1{where}" + (f"?{urlencode(query)}" if query else "")
 
 
 Handler = Callable[[View], Awaitable[web.StreamResponse]]
@@ -378,6 +390,7 @@ async def _chrome(view: View) -> dict[str, Any]:
         "said": _SAID.get(view.request.query.get("said", ""), ""),
         "typed": view.form,
         "problems": {},
+        "sources": list(dict.fromkeys(view.sources)),
     }
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.errors import GatewayError
-from gateway.http.api import ENDPOINTS
+from gateway.http.api.results import plan_experiment
 from gateway.http.console.page import View
 from gateway.metrics import kind_of
+from gateway.registration import better_of
 
 _GUARDS = 3  # at least so many guardrails can be filled in
 _MOST_GUARDS = 10
@@ -92,22 +93,21 @@ def _text(value: Any) -> str:
     return "" if value is None else f"{value:g}"
 
 
-async def how_long(view: View, route: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the API's planner says of the route's test at its volume; None when there is nothing to plan.
+async def how_long(
+    view: View, route: str, plan: Mapping[str, Any], split: Mapping[str, float]
+) -> dict[str, Any] | None:
+    """What the API's planner says of such a test on the route, at its volume; None when there is nothing to plan.
 
-    ``{"plan": {…}}``, or ``{"problem": sentence}`` when it cannot be planned so.
+    ``{"plan": {…}, "metric": name}``, or ``{"problem": sentence, "metric": name}`` when it cannot be planned so.
     """
-    test = body.get("ab_test") or {}
-    weights = test.get("split") or dict.fromkeys(body["versions"], 1)
-    split = {arm: float(weight) for arm, weight in weights.items() if weight > 0}
-    planner = next((one for one in ENDPOINTS if (one.method, one.path) == ("POST", "/experiments/plan")), None)
-    if planner is None or len(split) < 2 or "a" not in split:
+    split = {arm: weight for arm, weight in split.items() if weight > 0}
+    if len(split) < 2 or "a" not in split:
         return None
-    plan = test.get("plan") or {}
     primary = plan.get("primary") or {"metric": "success", "min_effect": 0.05}
+    metric = primary["metric"]
     asked = {
-        "kind": kind_of(primary["metric"]),
-        "effect": primary["min_effect"],
+        "kind": kind_of(metric),
+        "effect": primary["min_effect"] * (1 if better_of(primary) == "higher" else -1),
         "split": split,
         "guardrails": len(plan.get("guardrails") or ()),
         "route": route,
@@ -116,6 +116,6 @@ async def how_long(view: View, route: str, body: Mapping[str, Any]) -> dict[str,
     if asked["kind"] == "mean":
         asked.pop("baseline", None)
     try:
-        return {"plan": (await view.ask(planner, path={}, body=asked))["plan"], "metric": primary["metric"]}
+        return {"plan": (await view.ask(plan_experiment, path={}, body=asked))["plan"], "metric": metric}
     except GatewayError as error:
-        return {"problem": error.message, "metric": primary["metric"]}
+        return {"problem": error.message, "metric": metric}

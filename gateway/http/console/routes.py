@@ -90,10 +90,16 @@ async def _show(
         lines={new["revision"]: _changed(old, new) for old, new in _pairs(revisions[: _SHOWN_REVISIONS + 1])},
         recent=recent,
         metrics=list(METRICS),
-        days=await how_long(view, route["name"], planned) if (split or live).enabled else None,
+        needs=await how_long(view, route["name"], *_test_of(planned)) if (split or live).enabled else None,
         holds=HOLDS,
         problems=problems or {},
     )
+
+
+def _test_of(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, float]]:
+    """The plan and the split of a route's body."""
+    test = body.get("ab_test") or {}
+    return test.get("plan") or {}, test.get("split") or dict.fromkeys(body["versions"], 1)
 
 
 def _live_split(route: Mapping[str, Any]) -> _Split:

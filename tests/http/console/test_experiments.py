@@ -44,7 +44,7 @@ async def test_a_draft_is_started_paused_resumed_and_stopped_without_a_winner(la
     kim = await visitor(lab.served, "editor")
     draft = await kim.get(PAGE)
     assert steps(draft.text) == {"start"}
-    for told in ("draft", "Version A serves", "It needs 4 189 calls", "A shorter greeting keeps more callers"):
+    for told in ("draft", "Version A serves", "It needs about 4 189 calls", "A shorter greeting keeps more callers"):
         assert told in words(draft).replace("\N{NARROW NO-BREAK SPACE}", " "), told
     assert (await kim.post(f"{PAGE}/start", reason="the board agreed")).status == 303
     running = await kim.get(PAGE)
@@ -159,7 +159,7 @@ async def test_the_page_says_what_the_api_says(served: Running) -> None:
     success = next(one for one in results["metrics"] if one["name"] == "success")
     for arm in success["arms"].values():
         assert f"{arm['mean'] * 100:.1f} % of {arm['n']}" in text
-    assert "intent Value" in text
+    assert "Intent Value" in text
     # What a chart shows is also said.
     labels = re.findall(r'class="interval[^"]*"[^>]*aria-label="([^"]*)"', answer.text)
     assert any(one.startswith("completion, B against A: ") for one in labels)
@@ -260,6 +260,19 @@ async def test_the_report_is_one_file_that_asks_for_nothing(served: Running) -> 
     verdict = (await served.api("GET", "/experiments/support-1/results")).body["verdict"]["text"]
     assert verdict in words(answer)
     assert "support@3" in text
+
+
+async def test_the_calls_of_each_day_stand_by_version_as_the_api_has_them(served: Running) -> None:
+    assert "Calls by day" not in words(await (await visitor(served, "viewer")).get(PAGE))
+    await talked(served, 12)
+    (day,) = (await served.api("GET", "/experiments/support-1/results")).body["calls_by_day"]
+    assert sum(day["arms"].values()) == 12
+    page = await (await visitor(served)).get(PAGE)
+    a, b = day["arms"]["a"], day["arms"]["b"]
+    assert f"Day (UTC) A B All {day['day']} {a} {b} 12" in words(page)
+    assert f"<title>{day['day']}: A {a}, B {b}</title>" in page.text
+    assert "calls_by_day of GET /api/v1/experiments/support-1/results" in words(page)
+    assert f"{day['day']}: A {a}, B {b}" in (await (await visitor(served)).get(f"{PAGE}/export?format=html")).text
 
 
 async def test_what_is_not_there_is_not_found(lab: Lab) -> None:

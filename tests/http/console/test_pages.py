@@ -1,6 +1,7 @@
 """What stands on the pages, for whom, and what their forms do."""
 
 import asyncio
+import html
 import re
 from typing import Any
 
@@ -75,7 +76,9 @@ async def test_a_viewer_sees_no_number_of_a_caller(served: Running) -> None:
     kim = await visitor(served, "viewer")
     for path in ("/calls", f"/calls/{CALL}", "/routes/support", "/suppressions", "/calls?number=%2B12125550142"):
         text = (await kim.get(path)).text
-        assert "2125550142" not in re.sub(r'value="[^"]*"', "", text), path
+        # What somebody typed stands in the field, and in the address of what was asked.
+        shown = re.sub(r'value="[^"]*"|<details class="sources".*?</details>', "", text, flags=re.DOTALL)
+        assert "2125550142" not in shown, path
         assert "…42" in text, path
     assert "+12125550142" in (await (await visitor(served, "editor")).get(f"/calls/{CALL}")).text
 
@@ -106,7 +109,7 @@ async def test_calls_are_found_by_each_field(served: Running) -> None:
 async def test_a_call_tells_all_that_is_known_of_it(served: Running) -> None:
     await rung(served)
     text = words(await (await visitor(served)).get(f"/calls/{CALL}"))
-    for told in ("It was drawn from the split.", "it comes out the same", "1 min 05 s", "Hello there", "csat 5"):
+    for told in ("It was drawn from the split.", "it comes out the same", "1 min 05 s", "Hello there", "Csat 5"):
         assert told in text
 
 
@@ -566,3 +569,50 @@ async def test_long_lists_come_in_pages(served: Running) -> None:
     assert "Next page" not in second.text
     listed = (await served.api("GET", "/tokens?limit=7&cursor=56")).body
     assert (len(listed["tokens"]), listed["next"]) == (4, None)
+
+
+async def test_it_is_said_how_long_a_test_will_take(served: Running) -> None:
+    kim = await visitor(served, "editor")
+    quiet = await kim.get("/routes/support")
+    assert "the route has had no calls yet to tell how many days that takes" in words(quiet)
+    for _ in range(14):
+        await served.ring()
+    asked = {"effect": 0.05, "split": {"a": 50, "b": 50}, "route": "support"}
+    plan = (await served.api("POST", "/experiments/plan", asked)).body["plan"]
+    calls, days = (f"{plan[name]:,}".replace(",", " ") for name in ("n_planned", "days"))
+    told = f"It needs about {calls} calls , judged by success: {days} days at this route's 0.5 calls a day"
+    assert told in words(await kim.get("/routes/support"))
+    # What the form asks for is planned before it is published; a large effect needs few calls.
+    large = {"planned": "yes", "plan__metric": "success", "plan__effect": "0.3"}
+    reviewed = await kim.post("/routes/support/split", **SPLIT | large, step="review")
+    asked |= {"effect": 0.3, "split": {"a": 80, "b": 20}}
+    fewer = (await served.api("POST", "/experiments/plan", asked)).body["plan"]
+    assert f"It needs about {fewer['n_planned']} calls" in words(reviewed)
+    assert fewer["n_planned"] < plan["n_planned"]
+    mean = {"planned": "yes", "plan__metric": "duration_seconds", "plan__effect": "5"}
+    told = words(await kim.post("/routes/support/split", **SPLIT | mean, step="review"))
+    assert "How long it will take cannot be said" in told
+    assert "a mean needs its sd" in told
+
+
+@pytest.mark.parametrize("role", ["viewer", "admin"])
+async def test_every_number_of_a_page_has_an_address_in_the_api(served: Running, role: str) -> None:
+    await rung(served)
+    kim = await visitor(served, role)
+    token = (await served.api("POST", "/tokens", {"name": "kim", "role": role})).body["token"]["secret"]
+    pages = [
+        *PAGES,
+        "/experiments",
+        "/experiments/support-1",
+        "/campaigns",
+        *(ADMIN_PAGES if role == "admin" else ()),
+    ]
+    for path in pages:
+        found = re.search(r'<details class="sources".*?</details>', (await kim.get(path)).text, re.DOTALL)
+        assert found is not None, path
+        addresses = [html.unescape(one) for one in re.findall(r"<code>GET (.*?)</code>", found[0])]
+        assert addresses, path
+        for address in addresses:
+            headers = {"Authorization": f"Bearer {token}"}
+            async with served.http.get(served.url + address, headers=headers) as answer:
+                assert (answer.status, answer.content_type) == (200, "application/json"), (path, address)
