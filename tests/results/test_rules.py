@@ -362,7 +362,7 @@ def test_29_people_reached_in_other_shares_than_calls_were_drawn_warn_and_do_not
     evaluation = reached(5500, 4900).evaluate(study())
     level, text = found(evaluation)[29]
     assert (level, evaluation.blocked) == ("WARN", False)
-    assert "of 10,400 calls that a human answered A has 5,500 (52.9% for 50.0%) and B has 4,900" in text
+    assert "of 10,400 calls that a human answered A has 5,500 (52.9 % for 50.0 %) and B has 4,900" in text
     assert "the draw may be sound all the same" in text
     assert 1 not in found(evaluation)
     assert 29 not in found(reached(5100, 4950).evaluate(study()))
