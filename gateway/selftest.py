@@ -183,6 +183,7 @@ _STUDY: dict[str, Any] = {
     "epochs": [
         {
             "number": 1,
+            "memory": 1,
             "began_at": 0,
             "arms": [{"arm": arm, "version": f"selftest@{place}", "share": 0.5} for place, arm in enumerate("ab", 1)],
         }

@@ -205,7 +205,7 @@ async def test_a_biased_logger_raises_srm(
     assert len([event for event in told if event["event"] == "work_failed"]) == len(one.strangers) > 0
     assert state(results) == "blocked"
     total = counted["a"] + counted["b"]
-    split = [f"{arm.upper()} has {counted[arm]} ({counted[arm] / total:.1%} for 50.0%)" for arm in "ab"]
+    split = [f"{arm.upper()} has {counted[arm]} ({counted[arm] / total * 100:.1f} % for 50.0 %)" for arm in "ab"]
     sentence = f"the split differs from the plan: in epoch 1, of {total} calls {' and '.join(split)}"
     assert found(results)[1] == ("block", sentence)
     assert results["verdict"]["text"] == f"No verdict: {sentence}."
@@ -234,7 +234,7 @@ async def test_an_agent_that_forgets_its_failures_is_found(tmp_path: Path) -> No
     assert state(results) == "blocked"
     status, text = found(results)[4]
     assert (status, results["verdict"]["text"]) == ("block", f"No verdict: {text}.")
-    assert text.startswith("outcomes are missing more often in one arm than in another: A 0.0% and B ")
+    assert text.startswith("outcomes are missing more often in one arm than in another: A 0.0 % and B ")
     assert 1 not in found(results)
 
 
