@@ -21,7 +21,7 @@ from gateway.publishing import Publishing
 from gateway.registration import ramp_shares, ramp_step
 from gateway.routefile import build_route
 from gateway.storage.access import add_audit
-from gateway.storage.engine import Connection, Database
+from gateway.storage.engine import DOWN, Connection, Database
 from gateway.storage.experiments import (
     add_events,
     add_next_epoch,
@@ -360,6 +360,10 @@ async def _whatever_comes(name: str, work: Awaitable[object]) -> None:
         await work
     except GatewayError as error:
         _log.warning("experiment_not_led", experiment=name, reason=error.message)
+    except DOWN:
+        raise  # it is tried again next time, like every other
+    except Exception:
+        _log.exception("experiment_not_led", experiment=name)
 
 
 def _by_itself(reason: str) -> Deed:

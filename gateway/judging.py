@@ -71,7 +71,7 @@ def _news(
         if _bell(one) not in _rung(before):
             yield "experiment.alarm", asdict(one)
     was, now = before.get("verdict") or {"state": "collecting", "arm": None}, shown["verdict"]
-    if (was["state"], was["arm"]) != (now["state"], now["arm"]) and not {was["state"], now["state"]} <= UNDECIDED:
+    if (was["state"], was.get("arm")) != (now["state"], now["arm"]) and not {was["state"], now["state"]} <= UNDECIDED:
         yield "experiment.verdict", {"before": was["state"], **now}
 
 

@@ -241,3 +241,17 @@ async def test_a_sticky_test_counts_callers_and_a_length_has_its_median(served: 
     assert effect.n == 20
     medians = [arm.readings["duration_seconds"].median for arm in arms.values()]
     assert all(median is not None and 50 < median < 72 for median in medians)
+
+
+async def test_a_fault_in_one_experiment_holds_up_no_other(alone: Running) -> None:
+    asked: list[str] = []
+
+    async def judging(name: str) -> None:
+        asked.append(name)
+        raise KeyError("a fault of ours")
+
+    async with alone.gateway.database.write() as connection:
+        now = alone.gateway.wall() + 2 * DAY
+        await take_lease(connection, alone.gateway.database, "experiments", owner="the test", now=now, until=0)
+    await alone.gateway.experiments.lead(judging)
+    assert set(asked) == {"support-1", "sales-1"}
