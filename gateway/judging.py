@@ -4,6 +4,7 @@ One task of one process judges and writes. Pages evaluate too, of the newest sum
 nothing: what is known does not depend on who looks, or how often.
 """
 
+import asyncio
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -113,7 +114,7 @@ async def caveat(database: Database, experiment: str, now: int) -> str | None:
 
 async def look(connection: Connection, experiment: str, now: int) -> "tuple[Evaluation, dict[str, Any]]":
     """An experiment as it stands, and the same as the API shows it; nothing is written."""
-    return await aside(_evaluate, *await _told(connection, experiment), now)
+    return await asyncio.to_thread(_evaluate, *await _told(connection, experiment), now)
 
 
 Tallies = list[tuple[Cell, Count]]

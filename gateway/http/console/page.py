@@ -4,6 +4,7 @@ A page reads and changes through the very endpoints of the API, called in the pr
 nothing that the API could not, and every rule, role check and audit row is theirs.
 """
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -17,7 +18,6 @@ import aiohttp_jinja2
 from aiohttp import web
 
 from gateway import log
-from gateway.courtesy import aside
 from gateway.errors import GatewayError, Malformed, Refused
 from gateway.http.api.endpoint import STATUS, Answer, Endpoint, Following, Streamed, perform
 from gateway.http.api.endpoint import stream as send_file
@@ -142,7 +142,7 @@ class View:
     async def render(self, template: str, *, status: int = 200, **context: Any) -> web.Response:
         """A page from a template."""
         shown = await _chrome(self) | context
-        text = await aside(aiohttp_jinja2.render_string, template, self.request, shown)
+        text = await asyncio.to_thread(aiohttp_jinja2.render_string, template, self.request, shown)
         return web.Response(text=text, status=status, content_type="text/html")
 
 

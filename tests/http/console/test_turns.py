@@ -55,6 +55,24 @@ async def test_few_are_made_at_once() -> None:
     assert maker.most == 2
 
 
+async def test_calls_have_their_time_after_each_turn() -> None:
+    turns, maker = Turns[int](1), Maker()
+
+    async def slow() -> int:
+        await asyncio.sleep(0.05)
+        return 0
+
+    await turns.alone(slow)
+    ended = asyncio.get_running_loop().time()
+    maker.go.set()
+    next_ = asyncio.create_task(turns.alone(maker.make))
+    await settled()
+    # Whoever waited has it; the next one begins when as long again has passed.
+    assert maker.made == 0
+    assert await next_ == 1
+    assert asyncio.get_running_loop().time() - ended >= 0.04
+
+
 async def test_the_others_are_answered_when_the_first_goes_away() -> None:
     turns, maker = Turns[int](1), Maker()
     first = asyncio.create_task(turns.together("page", maker.make))
