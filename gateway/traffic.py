@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from gateway.courtesy import aside
 from gateway.storage.engine import AWAY, Database
 from gateway.storage.traffic import HOUR, count_calls, count_open, failed_handoffs, first_since, newest
 
@@ -79,8 +78,8 @@ class Traffic:
         self._failures = [one for one in self._failures if one[1] >= since]
         counted = self._settled.copy()
         counted.update({(one.route, one.hour): one.calls for one in fresh})
-        # With many routes this takes tens of milliseconds.
-        return await aside(_figures, counted, [*self._failures, *failures], now, under_way)
+        # With many routes this takes tens of milliseconds, but of any second no more than once.
+        return await asyncio.to_thread(_figures, counted, [*self._failures, *failures], now, under_way)
 
     def _settled_end(self, now: int, end: tuple[int, int]) -> tuple[int, int]:
         """How far the tables reached when the last commit that could still be under way began."""
