@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress import Progress
 
 from gateway.cli.campaignview import View, preview_page, result_line
-from gateway.cli.terminal import AsJson, ask, err, out, show, upload, upload_from
+from gateway.cli.terminal import AsJson, ask, err, out, show, tell_bad_rows, upload, upload_from
 from gateway.errors import Invalid
 
 if TYPE_CHECKING:
@@ -65,10 +65,7 @@ def create_campaign(
         show(answer, as_json)
         return
     made = answer["campaign"]
-    for problem in made["problems"]:
-        out.print(f"line {problem['line']}: {problem['text']}", highlight=False, markup=False, soft_wrap=True)
-    if made["skipped"] > len(made["problems"]):
-        out.print(f"and {made['skipped'] - len(made['problems'])} more skipped", highlight=False)
+    tell_bad_rows(made, "more skipped")
     told = f"{made['contacts']} contacts, {made['skipped']} skipped"
     out.print(f"{made['id']}  {made['name']}: {told}", highlight=False, markup=False, soft_wrap=True)
     out.print(f"next: gateway campaign preview {made['id']}", highlight=False, soft_wrap=True)
@@ -121,25 +118,25 @@ def preview_campaign(campaign: Campaign, as_json: AsJson = False) -> None:
 @group.command("start")
 def start_campaign(campaign: Campaign, as_json: AsJson = False) -> None:
     """Call its contacts, from `start_at` on if that lies ahead."""
-    _moved(ask(lambda gateway: gateway.post(f"/campaigns/{campaign}/start", {})), as_json)
+    _move(campaign, "start", {}, as_json)
 
 
 @group.command("pause")
 def pause_campaign(campaign: Campaign, reason: Reason = "", as_json: AsJson = False) -> None:
     """Call nobody more of it; when this returns, nothing is sent any more, and calls under way go on."""
-    _moved(ask(lambda gateway: gateway.post(f"/campaigns/{campaign}/pause", {"reason": reason})), as_json)
+    _move(campaign, "pause", {"reason": reason}, as_json)
 
 
 @group.command("resume")
 def resume_campaign(campaign: Campaign, as_json: AsJson = False) -> None:
     """Go on where a pause left off."""
-    _moved(ask(lambda gateway: gateway.post(f"/campaigns/{campaign}/resume", {})), as_json)
+    _move(campaign, "resume", {}, as_json)
 
 
 @group.command("cancel")
 def cancel_campaign(campaign: Campaign, reason: Reason = "", as_json: AsJson = False) -> None:
     """End it for good; calls under way go on, nobody else is called."""
-    _moved(ask(lambda gateway: gateway.post(f"/campaigns/{campaign}/cancel", {"reason": reason})), as_json)
+    _move(campaign, "cancel", {"reason": reason}, as_json)
 
 
 @group.command("watch")
@@ -243,7 +240,8 @@ def _whole(file: Path, *, name: str | None, route: str | None, settings: dict[st
     return body | {"settings": written | settings} if isinstance(written, dict) else body
 
 
-def _moved(answer: Any, as_json: bool) -> None:
+def _move(campaign: str, verb: str, body: dict[str, str], as_json: bool) -> None:
+    answer = ask(lambda gateway: gateway.post(f"/campaigns/{campaign}/{verb}", body))
     if as_json:
         show(answer, as_json)
         return

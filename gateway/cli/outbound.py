@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress, TextColumn
 
-from gateway.cli.terminal import AsJson, ask, err, out, show, upload
+from gateway.cli.terminal import AsJson, ask, err, out, show, tell_bad_rows, upload
 
 if TYPE_CHECKING:
     from gateway.client import GatewayClient
@@ -107,10 +107,7 @@ def import_suppressions(
         show(answer, as_json)
         return
     told = answer["suppression_import"]
-    for problem in told["problems"]:
-        out.print(f"line {problem['line']}: {problem['text']}", highlight=False, markup=False, soft_wrap=True)
-    if told["skipped"] > len(told["problems"]):
-        out.print(f"and {told['skipped'] - len(told['problems'])} more bad rows", highlight=False)
+    tell_bad_rows(told, "more bad rows")
     out.print(f"{told['added']} added, {told['known']} known already, {told['skipped']} skipped", highlight=False)
 
 

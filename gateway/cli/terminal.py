@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -64,6 +64,15 @@ def upload_from(opened: BinaryIO, size: int, path: str, *, key: str | None = Non
                 progress.reset(task, total=None, description="the gateway reads and writes")
 
         return ask(lambda gateway: gateway.upload(path, opened, sent, key=key, **query))
+
+
+def tell_bad_rows(told: Mapping[str, Any], more: str) -> None:
+    """Print what is wrong with rows of a file; ``more`` says what the others are, beyond those that are told."""
+    for problem in told["problems"]:
+        out.print(f"line {problem['line']}: {problem['text']}", highlight=False, markup=False, soft_wrap=True)
+    untold = told["skipped"] - len(told["problems"])
+    if untold > 0:
+        out.print(f"and {untold} {more}", highlight=False)
 
 
 async def download(gateway: "GatewayClient", path: str, file: Path, **query: str) -> int:

@@ -16,6 +16,7 @@ from gateway.placing import Wanted as Placed
 from gateway.placing import attempt_id_of, new_attempt_id
 from gateway.storage.analyses import analysis_of, put_label
 from gateway.storage.callbook import Filter, call_of, events_of, list_calls, outcome_of
+from gateway.storage.engine import Connection
 from gateway.storage.experiments import epoch_of
 from gateway.storage.rows import CallRow, assignment_in, served_in
 from gateway.storage.works import PutOutcome
@@ -117,9 +118,7 @@ async def list_all(ask: Ask) -> dict[str, Any]:
 async def show_call(ask: Ask) -> dict[str, Any]:
     """One call with its timeline and outcome."""
     async with ask.gateway.database.read() as connection:
-        row = await call_of(connection, ask.path["call"])
-        if row is None:
-            raise _unknown(ask)
+        row = await _call(connection, ask)
         # First, so that whoever sees it done sees what it wrote.
         analysis = await analysis_of(connection, row.id)
         events = await events_of(connection, row.id)
@@ -134,9 +133,7 @@ async def show_call(ask: Ask) -> dict[str, Any]:
 async def explain_call(ask: Ask) -> dict[str, Any]:
     """Why a call got its arm: the facts of the draw, recomputed and compared with what was recorded."""
     async with ask.gateway.database.read() as connection:
-        row = await call_of(connection, ask.path["call"])
-        if row is None:
-            raise _unknown(ask)
+        row = await _call(connection, ask)
         epoch = await epoch_of(connection, row.experiment, row.epoch) if row.experiment and row.epoch else None
     return {"explanation": _explanation(row, epoch)}
 
@@ -145,9 +142,7 @@ async def explain_call(ask: Ask) -> dict[str, Any]:
 async def show_twiml(ask: Ask) -> dict[str, Any]:
     """What Twilio was answered for each handoff, made again from what is stored; secrets are hidden."""
     async with ask.gateway.database.read() as connection:
-        row = await call_of(connection, ask.path["call"])
-    if row is None:
-        raise _unknown(ask)
+        row = await _call(connection, ask)
     if not ask.caller.may("editor"):
         row = row._replace(from_number=masked(row.from_number), to_number=masked(row.to_number))
     told = await ask.gateway.switchboard.told(row)
@@ -193,9 +188,7 @@ async def label_call(ask: Ask) -> dict[str, Any]:
     if problem is not None:
         raise Invalid(problem.text, [problem])
     async with ask.gateway.database.write() as connection:
-        row = await call_of(connection, ask.path["call"])
-        if row is None:
-            raise _unknown(ask)
+        row = await _call(connection, ask)
         label = {"call": row.id, "author": ask.caller.name, "at": ask.gateway.wall(), **wanted.model_dump()}
         await put_label(connection, ask.gateway.database, label | {"experiment": row.experiment})
         await ask.audit(connection, "label", f"call {row.id}", criterion=wanted.criterion, value=wanted.value)
@@ -242,6 +235,13 @@ def _outcome(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _unknown(ask: Ask) -> NotFound:
     return NotFound(f"there is no call {ask.path['call']}")
+
+
+async def _call(connection: Connection, ask: Ask) -> CallRow:
+    row = await call_of(connection, ask.path["call"])
+    if row is None:
+        raise _unknown(ask)
+    return row
 
 
 def _explanation(row: CallRow, epoch: Mapping[str, Any] | None) -> dict[str, Any]:
